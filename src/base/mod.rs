@@ -1,0 +1,6 @@
+//! Rank 0: what every layer may use. Ids, the only door to clock and entropy, the settings
+//! table, error kinds and the declared metrics.
+
+pub mod env;
+pub mod fault;
+pub mod ids;

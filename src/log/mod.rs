@@ -1,0 +1,1 @@
+//! Rank 3: one partition's log over the storage seams.
