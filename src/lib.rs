@@ -1,6 +1,7 @@
 //! Klamm: a message broker that speaks Kafka's wire protocol and adds delayed delivery, retries
 //! and dead letters. `ARCHITECTURE.md` is the map; folders are ranked and import only downwards.
 
+pub mod api;
 pub mod base;
 pub mod log;
 pub mod store;
