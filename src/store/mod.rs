@@ -4,6 +4,8 @@
 //! [`Files`] and [`File`] are the file system; [`Meta`] is a small revisioned key-value store
 //! with compare-and-transact (an embedded store on one node, etcd in a cluster).
 
+pub mod meta;
+
 use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
 use std::path::Path;
