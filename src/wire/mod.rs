@@ -1,3 +1,9 @@
 //! Rank 1: bytes on the wire. Frames, request bounds, the record-batch view, codecs.
+//!
+//! The way of a request: [`frame`] measures it, [`request`] reads its header, [`bounds`] proves
+//! the body safe against its [`schema`], and only then is it decoded. [`encode`] frames replies.
 
 pub mod batch;
+pub mod bounds;
+mod cursor;
+pub mod schema;
