@@ -6,4 +6,6 @@
 pub mod batch;
 pub mod bounds;
 mod cursor;
+pub mod frame;
+pub mod request;
 pub mod schema;
