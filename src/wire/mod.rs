@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod bounds;
 mod cursor;
+pub mod encode;
 pub mod frame;
 pub mod request;
 pub mod schema;
