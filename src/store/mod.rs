@@ -4,7 +4,11 @@
 //! [`Files`] and [`File`] are the file system; [`Meta`] is a small revisioned key-value store
 //! with compare-and-transact (an embedded store on one node, etcd in a cluster).
 
+pub mod local;
+pub mod memory;
 pub mod meta;
+#[cfg(test)]
+mod tests;
 
 use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
