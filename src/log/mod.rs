@@ -1,1 +1,3 @@
 //! Rank 3: one partition's log over the storage seams.
+
+pub mod commit;
