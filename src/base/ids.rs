@@ -32,3 +32,67 @@ impl fmt::Debug for TopicPartition {
 /// Idempotent producers below this id are reserved for the broker itself; ids handed out on the
 /// wire start here.
 pub const FIRST_CLIENT_PRODUCER_ID: i64 = 1_000;
+
+const BASE64URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/// A UUID as Kafka prints it: 22 characters of URL-safe base64 without padding.
+#[must_use]
+pub fn base64_id(id: Uuid) -> String {
+    // 128 bits are 21 characters of 6 bits and one of 2, whose low 4 bits are zero.
+    let bits = id.as_u128();
+    let character = |n: u32| {
+        let shifted = if n == 21 { bits << 4 } else { bits >> (122 - 6 * n) };
+        char::from(BASE64URL[(shifted & 0x3F) as usize])
+    };
+    (0..22).map(character).collect()
+}
+
+/// The inverse of [`base64_id`]; `None` for anything that it does not print.
+#[must_use]
+pub fn parse_base64_id(text: &str) -> Option<Uuid> {
+    if text.len() != 22 {
+        return None;
+    }
+    let mut bits: u128 = 0;
+    for (n, byte) in text.bytes().enumerate() {
+        let value = BASE64URL.iter().position(|b| *b == byte)? as u128;
+        if n < 21 {
+            bits = bits << 6 | value;
+        } else if value & 0xF == 0 {
+            bits = bits << 2 | value >> 4;
+        } else {
+            return None;
+        }
+    }
+    Some(Uuid::from_u128(bits))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Uuid, base64_id, parse_base64_id};
+    use proptest::prelude::{any, proptest};
+
+    #[test]
+    fn ids_print_as_kafka_prints_them() {
+        let id = Uuid::from_bytes(*b"2E78EA57052D436B");
+        assert_eq!(base64_id(id), "MkU3OEVBNTcwNTJENDM2Qg");
+        assert_eq!(base64_id(Uuid::nil()), "AAAAAAAAAAAAAAAAAAAAAA");
+    }
+
+    #[test]
+    fn what_kafka_would_not_print_is_not_read() {
+        for text in
+            ["", "AAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAAAB", "AAAAAAAAAAAAAAAAAAAA+A"]
+        {
+            assert_eq!(parse_base64_id(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn ids_survive_printing(bits in any::<u128>()) {
+            let id = Uuid::from_u128(bits);
+            assert_eq!(parse_base64_id(&base64_id(id)), Some(id));
+        }
+    }
+}
