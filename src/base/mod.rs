@@ -4,3 +4,4 @@
 pub mod env;
 pub mod fault;
 pub mod ids;
+pub mod metrics;

@@ -1,0 +1,132 @@
+//! Listening sockets and the accept loop: permit, accept, spawn.
+//!
+//! Binding and serving are two steps, so that the ports are known (and taken) before recovery,
+//! and the first request is read after it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::connection::{Connection, Shared};
+use super::end::End;
+use super::registry::{Registry, Slot};
+use super::service::Service;
+use super::settings::{Limits, ListenerAddress};
+use crate::api::connection::ListenerInfo;
+
+/// The least backlog, whatever is configured.
+const MIN_BACKLOG: u32 = 1024;
+
+/// Pause after a failed accept, which most often means that descriptors have run out.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// A listener could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    #[error("listener {name}: host {host} can't be resolved ({source}); check `listeners`")]
+    Host { name: String, host: String, source: io::Error },
+    #[error(
+        "listener {name}: {address} is in use by another program (another broker?); stop it, or choose another port with --listen HOST:PORT"
+    )]
+    Taken { name: String, address: SocketAddr },
+    #[error("listener {name}: can't listen on {address}: {source}; check `listeners`")]
+    Other { name: String, address: SocketAddr, source: io::Error },
+}
+
+/// A bound socket that is not served yet; clients that connect wait.
+pub struct Listener {
+    address: SocketAddr,
+    socket: TcpListener,
+}
+
+impl Listener {
+    /// # Errors
+    /// With the address and a remedy, if it can't be bound.
+    pub async fn bind(listener: &ListenerAddress, limits: &Limits) -> Result<Self, ListenError> {
+        let name = listener.name.clone();
+        let host = if listener.host.is_empty() { "0.0.0.0" } else { &listener.host };
+        let resolved = tokio::net::lookup_host((host.trim_matches(['[', ']']), listener.port))
+            .await
+            .and_then(|mut found| found.next().ok_or(io::ErrorKind::NotFound.into()));
+        let address = match resolved {
+            Ok(address) => address,
+            Err(source) => return Err(ListenError::Host { name, host: host.into(), source }),
+        };
+        match listen(address, limits.backlog.max(MIN_BACKLOG)) {
+            Ok((socket, address)) => Ok(Self { address, socket }),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                Err(ListenError::Taken { name, address })
+            }
+            Err(source) => Err(ListenError::Other { name, address, source }),
+        }
+    }
+
+    /// The address it listens on, with the port the system chose if 0 was asked for.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Accepts until the task is aborted.
+    pub(super) async fn serve<S: Service>(
+        self,
+        info: Arc<ListenerInfo>,
+        shared: Arc<Shared<S>>,
+        registry: Arc<Registry>,
+        permits: Arc<Semaphore>,
+    ) {
+        loop {
+            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
+            let (socket, address) = match self.socket.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(listener = info.name, "accept failed: {error}");
+                    tokio::time::sleep_until(Instant::now() + ACCEPT_RETRY).await;
+                    continue;
+                }
+            };
+            let Some(slot) = registry.enter(address.ip(), permit) else {
+                shared.metrics.connections_refused.add(1);
+                tracing::debug!(%address, "refused: max.connections.per.ip reached");
+                continue;
+            };
+            shared.metrics.connections_accepted.add(1);
+            let state = shared.service.connect(&info, address);
+            tokio::spawn(serve_one(Arc::clone(&shared), state, slot, socket, address));
+        }
+    }
+}
+
+fn listen(address: SocketAddr, backlog: u32) -> io::Result<(TcpListener, SocketAddr)> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    let socket = socket.listen(backlog)?;
+    let address = socket.local_addr()?;
+    Ok((socket, address))
+}
+
+async fn serve_one<S: Service>(
+    shared: Arc<Shared<S>>,
+    state: S::Connection,
+    slot: Slot,
+    socket: TcpStream,
+    client: SocketAddr,
+) {
+    let metrics = Arc::clone(&shared.metrics);
+    let end = match socket.set_nodelay(true) {
+        Ok(()) => Connection::new(shared, state, slot, socket).run().await,
+        Err(error) => End::Lost(error),
+    };
+    if end.is_fault() {
+        metrics.connections_faulty.add(1);
+        tracing::warn!(%client, "connection closed: {end}");
+    } else {
+        tracing::debug!(%client, "connection closed: {end}");
+    }
+}
