@@ -4,5 +4,6 @@
 pub mod api;
 pub mod base;
 pub mod log;
+pub mod server;
 pub mod store;
 pub mod wire;
