@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod base;
+pub mod catalog;
 pub mod log;
 pub mod server;
 pub mod store;

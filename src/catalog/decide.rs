@@ -1,0 +1,290 @@
+//! The judge of metadata commands. Codes and the order of checks are Kafka 4.3's, as a running
+//! broker answered them; the limits on partitions are ours.
+
+use std::sync::Arc;
+
+use super::names::check_new_topic_name;
+use super::{BrokerScope, Catalog, Change, Configs, Topic};
+use crate::base::fault::{Code, Fault};
+use crate::base::ids::Uuid;
+
+/// Let the broker choose: number of partitions and replication factor in requests.
+const UNSET: i32 = -1;
+
+/// What decisions are measured against.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// `num.partitions`
+    pub default_partitions: i32,
+    /// `default.replication.factor`
+    pub default_replication_factor: i16,
+    /// Partitions that one topic may have.
+    pub max_topic_partitions: i32,
+    /// Partitions that all topics together may have.
+    pub max_partitions: u64,
+    /// Judges one topic config; the error says what is wrong with it.
+    pub check_topic_config: fn(key: &str, value: &str) -> Result<(), String>,
+}
+
+/// A topic as clients name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TopicKey {
+    Name(String),
+    Id(Uuid),
+}
+
+/// A topic that somebody wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewTopic {
+    pub name: String,
+    /// Random, made by the caller: decisions draw no entropy.
+    pub id: Uuid,
+    /// -1: the broker's default.
+    pub partitions: i32,
+    /// -1: the broker's default.
+    pub replication_factor: i16,
+    /// Replicas by partition; empty: the broker places them.
+    pub assignments: Vec<(i32, Vec<i32>)>,
+    /// As sent: a key may come twice, a value may be missing.
+    pub configs: Vec<(String, Option<String>)>,
+}
+
+/// More partitions for a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewPartitions {
+    pub topic: String,
+    /// How many there shall be in all.
+    pub count: i32,
+    /// Replicas of each new partition; `None`: the broker places them.
+    pub assignments: Option<Vec<Vec<i32>>>,
+}
+
+/// A change of a resource's configs, already computed per key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigEdit {
+    /// AlterConfigs: these and no others.
+    Replace(Configs),
+    /// IncrementalAlterConfigs: `None` goes back to the default.
+    Merge(Vec<(String, Option<String>)>),
+}
+
+impl ConfigEdit {
+    fn over(&self, old: Option<&Configs>) -> Configs {
+        match self {
+            Self::Replace(configs) => configs.clone(),
+            Self::Merge(edits) => {
+                let mut configs = old.cloned().unwrap_or_default();
+                for (key, value) in edits {
+                    match value {
+                        Some(value) => configs.insert(key.clone(), value.clone()),
+                        None => configs.remove(key),
+                    };
+                }
+                configs
+            }
+        }
+    }
+}
+
+/// What can be asked of the catalog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    CreateTopic(NewTopic),
+    DeleteTopic(TopicKey),
+    /// The files of a deleted topic are gone. Only the metadata worker says so.
+    SweepTopic(Uuid),
+    AddPartitions(NewPartitions),
+    AlterTopicConfigs {
+        topic: String,
+        edit: ConfigEdit,
+    },
+    /// The caller has checked the values: which broker configs may change is its knowledge.
+    AlterBrokerConfigs {
+        scope: BrokerScope,
+        edit: ConfigEdit,
+    },
+}
+
+/// Judges a command. The change is not applied.
+///
+/// # Errors
+/// Kafka's code with a message for the client.
+pub fn decide(catalog: &Catalog, policy: &Policy, command: &Command) -> Result<Change, Fault> {
+    match command {
+        Command::CreateTopic(new) => create_topic(catalog, policy, new),
+        Command::DeleteTopic(key) => Ok(Change::TopicDeleted(find(catalog, key)?)),
+        Command::SweepTopic(id) => Ok(Change::TopicSwept(*id)),
+        Command::AddPartitions(new) => add_partitions(catalog, policy, new),
+        Command::AlterTopicConfigs { topic, edit } => {
+            let topic = find_named(catalog, topic)?;
+            let configs = edit.over(Some(&topic.configs));
+            for (key, value) in &configs {
+                check_config(policy, key, Some(value))?;
+            }
+            Ok(Change::TopicConfigured(Arc::new(Topic { configs, ..(*topic).clone() })))
+        }
+        Command::AlterBrokerConfigs { scope, edit } => {
+            let configs = edit.over(catalog.broker_configs(*scope));
+            Ok(Change::BrokerConfigured { scope: *scope, configs })
+        }
+    }
+}
+
+fn find(catalog: &Catalog, key: &TopicKey) -> Result<Arc<Topic>, Fault> {
+    match key {
+        TopicKey::Name(name) => find_named(catalog, name),
+        TopicKey::Id(id) => {
+            catalog.topic_by_id(*id).cloned().ok_or_else(|| Code::UnknownTopicId.into())
+        }
+    }
+}
+
+fn find_named(catalog: &Catalog, name: &str) -> Result<Arc<Topic>, Fault> {
+    catalog.topic(name).cloned().ok_or_else(|| Code::UnknownTopicOrPartition.into())
+}
+
+fn create_topic(catalog: &Catalog, policy: &Policy, new: &NewTopic) -> Result<Change, Fault> {
+    check_new_topic_name(&new.name)?;
+    if catalog.topic(&new.name).is_some() {
+        let message = format!("Topic '{}' already exists.", new.name);
+        return Err(Fault::with(Code::TopicAlreadyExists, message));
+    }
+    if let Some(other) = catalog.colliding(&new.name) {
+        let message = format!("Topic '{}' collides with existing topic: {other}", new.name);
+        return Err(Fault::with(Code::InvalidTopicException, message));
+    }
+    let mut configs = Configs::new();
+    for (key, value) in &new.configs {
+        let value = check_config(policy, key, value.as_deref())?;
+        configs.insert(key.clone(), value.to_owned());
+    }
+    let partitions = if new.assignments.is_empty() {
+        placed_partitions(policy, new)?
+    } else {
+        assigned_partitions(catalog, new)?
+    };
+    check_limits(catalog, policy, partitions, partitions)?;
+    Ok(Change::TopicCreated(Arc::new(Topic {
+        name: new.name.as_str().into(),
+        id: new.id,
+        partitions,
+        created_at_start: catalog.start,
+        configs,
+    })))
+}
+
+/// How many partitions a topic gets whose replicas the broker places.
+fn placed_partitions(policy: &Policy, new: &NewTopic) -> Result<i32, Fault> {
+    let factor = match new.replication_factor {
+        -1 => policy.default_replication_factor,
+        n if n > 0 => n,
+        n => {
+            let message = format!("Replication factor {n} must be larger than 0, or -1.");
+            return Err(Fault::with(Code::InvalidReplicationFactor, message));
+        }
+    };
+    if factor != 1 {
+        let message =
+            format!("Replication factor {factor} cannot be reached: there is one broker.");
+        return Err(Fault::with(Code::InvalidReplicationFactor, message));
+    }
+    match new.partitions {
+        UNSET => Ok(policy.default_partitions),
+        n if n > 0 => Ok(n),
+        n => {
+            let message = format!("Number of partitions {n} must be larger than 0, or -1.");
+            Err(Fault::with(Code::InvalidPartitions, message))
+        }
+    }
+}
+
+/// How many partitions a topic gets whose replicas the client names.
+fn assigned_partitions(catalog: &Catalog, new: &NewTopic) -> Result<i32, Fault> {
+    for (what, unset) in [
+        ("the replication factor", new.replication_factor == -1),
+        ("the number of partitions", new.partitions == UNSET),
+    ] {
+        if !unset {
+            let message = format!("Replicas are assigned by hand, but {what} is not -1.");
+            return Err(Fault::with(Code::InvalidRequest, message));
+        }
+    }
+    let mut indexes: Vec<i32> = new.assignments.iter().map(|(index, _)| *index).collect();
+    indexes.sort_unstable();
+    if let Some(twice) = indexes.windows(2).find(|pair| pair[0] == pair[1]) {
+        let message = format!("Partition {} is assigned more than once.", twice[0]);
+        return Err(Fault::with(Code::InvalidReplicaAssignment, message));
+    }
+    for (_, replicas) in &new.assignments {
+        check_replicas(catalog, replicas)?;
+    }
+    let mut expected = 0..;
+    if indexes.iter().any(|index| expected.next() != Some(*index)) {
+        let message = "Assigned partitions must be 0, 1, 2 and so on without a gap.";
+        return Err(Fault::with(Code::InvalidReplicaAssignment, message));
+    }
+    i32::try_from(indexes.len()).map_err(|_| Code::InvalidPartitions.into())
+}
+
+fn check_replicas(catalog: &Catalog, replicas: &[i32]) -> Result<(), Fault> {
+    let message = match replicas {
+        [] => "A partition is assigned an empty replica list.".to_owned(),
+        [first, rest @ ..] if rest.contains(first) => {
+            format!("A partition is assigned broker {first} more than once.")
+        }
+        _ => match replicas.iter().find(|replica| **replica != catalog.node_id) {
+            Some(unknown) => format!("A partition is assigned broker {unknown}: unknown."),
+            None => return Ok(()),
+        },
+    };
+    Err(Fault::with(Code::InvalidReplicaAssignment, message))
+}
+
+fn add_partitions(
+    catalog: &Catalog,
+    policy: &Policy,
+    new: &NewPartitions,
+) -> Result<Change, Fault> {
+    let topic = find_named(catalog, &new.topic)?;
+    let old = topic.partitions;
+    if new.count <= old {
+        let message =
+            format!("Topic {} has {old} partition(s), {} is no increase.", new.topic, new.count);
+        return Err(Fault::with(Code::InvalidPartitions, message));
+    }
+    let added = new.count - old;
+    if let Some(assignments) = &new.assignments {
+        if usize::try_from(added) != Ok(assignments.len()) {
+            let message =
+                format!("{added} partition(s) are to be added, {} assigned.", assignments.len());
+            return Err(Fault::with(Code::InvalidReplicaAssignment, message));
+        }
+        for replicas in assignments {
+            check_replicas(catalog, replicas)?;
+        }
+    }
+    check_limits(catalog, policy, new.count, added)?;
+    let topic = Arc::new(Topic { partitions: new.count, ..(*topic).clone() });
+    Ok(Change::PartitionsAdded { topic, first_new: old })
+}
+
+/// Kafka's own cap is on one request alone (POLICY_VIOLATION), and it dies of what passes there.
+fn check_limits(catalog: &Catalog, policy: &Policy, of: i32, added: i32) -> Result<(), Fault> {
+    let message = if of > policy.max_topic_partitions {
+        format!("{of} partitions exceed a topic's limit of {}.", policy.max_topic_partitions)
+    } else {
+        let total = catalog.partition_count + u64::from(added.unsigned_abs());
+        if total <= policy.max_partitions {
+            return Ok(());
+        }
+        format!("{total} partitions in all exceed the broker's limit of {}.", policy.max_partitions)
+    };
+    Err(Fault::with(Code::PolicyViolation, message))
+}
+
+fn check_config<'a>(policy: &Policy, key: &str, value: Option<&'a str>) -> Result<&'a str, Fault> {
+    let invalid = |message| Fault::with(Code::InvalidConfig, message);
+    let value = value.ok_or_else(|| invalid(format!("Topic config {key} has no value.")))?;
+    (policy.check_topic_config)(key, value).map_err(invalid)?;
+    Ok(value)
+}

@@ -1,0 +1,245 @@
+//! Rank 2: the cluster's metadata as an immutable snapshot, and every decision that changes it.
+//!
+//! [`decide`] judges a [`Command`] against a [`Catalog`] and gives a [`Change`] or Kafka's code;
+//! [`Catalog::apply`] is total; [`codec`] says what a change writes into the metadata store.
+//! Nothing here reads a clock, a file or entropy: ids come with the command. The metadata worker
+//! (`shard::metadata`) is the only writer.
+//!
+//! Invariants: name and id are each unique; a topic has at least one partition, and partitions
+//! are never taken away; a deleted topic is remembered until its files are swept, so that a crash
+//! in between leaves nothing behind. Rejected: names as storage identity, which lets a topic
+//! created again meet the old one's files.
+
+pub mod codec;
+mod decide;
+mod names;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::base::fault::{Code, Fault};
+use crate::base::ids::{TopicPartition, Uuid};
+
+pub use decide::{Command, ConfigEdit, NewPartitions, NewTopic, Policy, TopicKey, decide};
+pub use names::{check_topic_name, is_internal};
+
+/// Configs that differ from their defaults, by Kafka's key.
+pub type Configs = BTreeMap<String, String>;
+
+/// One topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    pub name: Arc<str>,
+    /// Storage identity, never nil.
+    pub id: Uuid,
+    /// Partitions 0 to `partitions - 1` exist; at least 1.
+    pub partitions: i32,
+    /// The broker start in which the topic was created: the origin of its leader epochs.
+    pub created_at_start: u32,
+    pub configs: Configs,
+}
+
+impl Topic {
+    /// Whether clients may not write to it, by its name alone as in Kafka.
+    #[must_use]
+    pub fn is_internal(&self) -> bool {
+        is_internal(&self.name)
+    }
+
+    #[must_use]
+    pub fn has_partition(&self, partition: i32) -> bool {
+        (0..self.partitions).contains(&partition)
+    }
+}
+
+/// Whose dynamic configs: the whole cluster's defaults or one node's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BrokerScope {
+    Cluster,
+    Node(i32),
+}
+
+/// What a decision changes. Topics are given as they are afterwards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    TopicCreated(Arc<Topic>),
+    /// The topic is gone from sight; its files are not yet.
+    TopicDeleted(Arc<Topic>),
+    /// Nothing is left of a deleted topic.
+    TopicSwept(Uuid),
+    /// Partitions from `first_new` on are new.
+    PartitionsAdded {
+        topic: Arc<Topic>,
+        first_new: i32,
+    },
+    TopicConfigured(Arc<Topic>),
+    BrokerConfigured {
+        scope: BrokerScope,
+        configs: Configs,
+    },
+}
+
+/// Everything that is known about topics, owners and dynamic configs at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Catalog {
+    node_id: i32,
+    start: u32,
+    by_name: BTreeMap<Arc<str>, Arc<Topic>>,
+    by_id: FxHashMap<Uuid, Arc<Topic>>,
+    /// Names by [`names::folded`], of those that could collide.
+    folded: FxHashMap<Arc<str>, Arc<str>>,
+    partition_count: u64,
+    deleted: BTreeMap<Uuid, Arc<Topic>>,
+    broker_configs: BTreeMap<BrokerScope, Configs>,
+    /// Partitions that another node owns; this node owns the rest.
+    elsewhere: BTreeMap<TopicPartition, i32>,
+}
+
+impl Catalog {
+    /// A catalog without topics, of node `node_id` in its `start`th start.
+    #[must_use]
+    pub fn empty(node_id: i32, start: u32) -> Self {
+        Self {
+            node_id,
+            start,
+            by_name: BTreeMap::new(),
+            by_id: FxHashMap::default(),
+            folded: FxHashMap::default(),
+            partition_count: 0,
+            deleted: BTreeMap::new(),
+            broker_configs: BTreeMap::new(),
+            elsewhere: BTreeMap::new(),
+        }
+    }
+
+    #[must_use]
+    pub fn node_id(&self) -> i32 {
+        self.node_id
+    }
+
+    #[must_use]
+    pub fn topic(&self, name: &str) -> Option<&Arc<Topic>> {
+        self.by_name.get(name)
+    }
+
+    #[must_use]
+    pub fn topic_by_id(&self, id: Uuid) -> Option<&Arc<Topic>> {
+        self.by_id.get(&id)
+    }
+
+    /// All topics by name.
+    pub fn topics(&self) -> impl ExactSizeIterator<Item = &Arc<Topic>> {
+        self.by_name.values()
+    }
+
+    /// Topics whose name is `first` or sorts after it, by name.
+    pub fn topics_from<'a>(&'a self, first: &str) -> impl Iterator<Item = &'a Arc<Topic>> {
+        let bounds = (Bound::Included(first), Bound::Unbounded);
+        self.by_name.range::<str, _>(bounds).map(|(_, topic)| topic)
+    }
+
+    /// Partitions of all topics together.
+    #[must_use]
+    pub fn partition_count(&self) -> u64 {
+        self.partition_count
+    }
+
+    /// Topics that are deleted and whose files may still be there.
+    pub fn deleted(&self) -> impl Iterator<Item = &Arc<Topic>> {
+        self.deleted.values()
+    }
+
+    /// Dynamic configs of one scope; a node's own win over the cluster's.
+    #[must_use]
+    pub fn broker_configs(&self, scope: BrokerScope) -> Option<&Configs> {
+        self.broker_configs.get(&scope)
+    }
+
+    /// The leader epoch of a topic's partitions: 0 in the start that created the topic, and one
+    /// more at every start since.
+    #[must_use]
+    pub fn leader_epoch(&self, topic: &Topic) -> i32 {
+        i32::try_from(self.start.saturating_sub(topic.created_at_start)).unwrap_or(i32::MAX)
+    }
+
+    /// The node that leads a partition.
+    #[must_use]
+    pub fn leader(&self, partition: TopicPartition) -> i32 {
+        self.elsewhere.get(&partition).copied().unwrap_or(self.node_id)
+    }
+
+    /// The same catalog with one partition led by another node: a stand-in for the ownership map
+    /// of a cluster.
+    #[must_use]
+    pub fn with_leader(mut self, partition: TopicPartition, node_id: i32) -> Self {
+        self.elsewhere.insert(partition, node_id);
+        self
+    }
+
+    /// One partition of a topic, if this node leads it.
+    ///
+    /// # Errors
+    /// UNKNOWN_TOPIC_OR_PARTITION, or NOT_LEADER_OR_FOLLOWER if another node leads it.
+    pub fn led_here(&self, topic: &Topic, partition: i32) -> Result<TopicPartition, Fault> {
+        if !topic.has_partition(partition) {
+            return Err(Code::UnknownTopicOrPartition.into());
+        }
+        let partition = TopicPartition::new(topic.id, partition);
+        // The map is empty on a single node: no look-up on the way of every produce.
+        if !self.elsewhere.is_empty() && self.leader(partition) != self.node_id {
+            return Err(Code::NotLeaderOrFollower.into());
+        }
+        Ok(partition)
+    }
+
+    /// Takes a change in. Total: whatever [`decide`] gives or the store holds can be applied.
+    pub fn apply(&mut self, change: &Change) {
+        match change {
+            Change::TopicCreated(topic)
+            | Change::PartitionsAdded { topic, .. }
+            | Change::TopicConfigured(topic) => self.put(topic),
+            Change::TopicDeleted(topic) => {
+                self.take(topic.id);
+                self.deleted.insert(topic.id, Arc::clone(topic));
+            }
+            Change::TopicSwept(id) => {
+                self.deleted.remove(id);
+            }
+            Change::BrokerConfigured { scope, configs } if configs.is_empty() => {
+                self.broker_configs.remove(scope);
+            }
+            Change::BrokerConfigured { scope, configs } => {
+                self.broker_configs.insert(*scope, configs.clone());
+            }
+        }
+    }
+
+    fn put(&mut self, topic: &Arc<Topic>) {
+        self.take(topic.id);
+        self.by_name.insert(Arc::clone(&topic.name), Arc::clone(topic));
+        self.by_id.insert(topic.id, Arc::clone(topic));
+        if let Some(folded) = names::folded(&topic.name) {
+            self.folded.insert(folded, Arc::clone(&topic.name));
+        }
+        self.partition_count += u64::from(topic.partitions.unsigned_abs());
+    }
+
+    fn take(&mut self, id: Uuid) {
+        let Some(topic) = self.by_id.remove(&id) else { return };
+        self.by_name.remove(&topic.name);
+        if let Some(folded) = names::folded(&topic.name) {
+            self.folded.remove(&folded);
+        }
+        self.partition_count -= u64::from(topic.partitions.unsigned_abs());
+    }
+
+    /// An existing topic whose name differs from `name` in `.` and `_` alone.
+    fn colliding(&self, name: &str) -> Option<&Arc<str>> {
+        names::folded(name).and_then(|folded| self.folded.get(&folded))
+    }
+}
