@@ -6,5 +6,6 @@ pub mod base;
 pub mod catalog;
 pub mod log;
 pub mod server;
+pub mod shard;
 pub mod store;
 pub mod wire;

@@ -172,12 +172,15 @@ impl CommitLog {
         match written {
             Ok(Some(sequence)) => Ok(sequence),
             Ok(None) => Err(CommitError::Full),
-            Err(error) => {
-                let failure = Arc::new(error);
-                self.failure = Some(Arc::clone(&failure));
-                Err(CommitError::Failed(failure))
-            }
+            Err(error) => Err(self.fail(error)),
         }
+    }
+
+    /// Ends the log: it, or a segment that its next commit relies on, could not be synced.
+    #[must_use]
+    pub fn fail(&mut self, error: io::Error) -> CommitError {
+        let failure = Arc::clone(self.failure.get_or_insert_with(|| Arc::new(error)));
+        CommitError::Failed(failure)
     }
 
     fn write_frame<'a>(

@@ -1,0 +1,4 @@
+//! Rank 4: owner threads. Each shard owns its partitions' logs by value; connections reach it
+//! through a mailbox and read through the shared views.
+
+pub mod committer;
