@@ -1,1 +1,3 @@
+//! The `klamm` binary.
+
 fn main() {}
