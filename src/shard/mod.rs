@@ -2,3 +2,4 @@
 //! through a mailbox and read through the shared views.
 
 pub mod committer;
+pub mod producer_ids;
