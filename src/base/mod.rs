@@ -5,3 +5,4 @@ pub mod env;
 pub mod fault;
 pub mod ids;
 pub mod metrics;
+pub mod settings;

@@ -1,0 +1,80 @@
+//! What `DescribeConfigs` tells: effective value, its source and its synonyms, as plain data.
+
+use super::layers::{BrokerConfig, Entry, Overrides, Source};
+use super::spec::{Spec, Update};
+use super::{broker_key, broker_keys, topic_keys};
+
+/// One key with what is in force for it.
+#[derive(Clone, Debug)]
+pub struct Described {
+    pub spec: &'static Spec,
+    /// `None` if unset, or if the key is sensitive.
+    pub value: Option<String>,
+    pub source: Source,
+    pub read_only: bool,
+    /// Every value that was given for the key or a synonym of it, the one in force first, each
+    /// under its own key and in its own unit.
+    pub synonyms: Vec<Entry>,
+}
+
+/// Every topic key of a topic with these configs.
+#[must_use]
+pub fn describe_topic(overrides: &Overrides, broker: &BrokerConfig) -> Vec<Described> {
+    let describe = |spec| {
+        let synonyms = broker.of_topic_key(spec, overrides);
+        let strongest = synonyms.first();
+        let value = strongest.map(Entry::converted);
+        Described {
+            value: visible(spec, value.or_else(|| spec.default.map(str::to_owned))),
+            source: strongest.map_or(Source::Default, |entry| entry.source),
+            read_only: false,
+            synonyms: hidden(spec, synonyms),
+            spec,
+        }
+    };
+    topic_keys().iter().map(describe).collect()
+}
+
+/// Every broker key of this broker.
+#[must_use]
+pub fn describe_broker(broker: &BrokerConfig) -> Vec<Described> {
+    let describe = |spec: &'static Spec| {
+        let synonyms = broker.of_broker_key(spec);
+        let own = synonyms.first();
+        Described {
+            value: visible(spec, own.map(|entry| entry.value.clone())),
+            source: own.map_or(Source::Default, |entry| entry.source),
+            read_only: spec.update == Update::ReadOnly,
+            synonyms: hidden(spec, synonyms),
+            spec,
+        }
+    };
+    broker_keys().into_iter().map(describe).collect()
+}
+
+/// The keys that were set at run time for all brokers, and only those.
+#[must_use]
+pub fn describe_dynamic_default(broker: &BrokerConfig) -> Vec<Described> {
+    let describe = |name: &String| {
+        let spec = broker_key(name)?;
+        let mut synonyms = broker.of_broker_key(spec);
+        synonyms.retain(|entry| entry.source == Source::DynamicDefaultBroker);
+        let own = synonyms.first()?;
+        Some(Described {
+            value: visible(spec, Some(own.value.clone())),
+            source: Source::DynamicDefaultBroker,
+            read_only: spec.update == Update::ReadOnly,
+            synonyms: hidden(spec, synonyms),
+            spec,
+        })
+    };
+    broker.dynamic_default.keys().filter_map(describe).collect()
+}
+
+fn visible(spec: &Spec, value: Option<String>) -> Option<String> {
+    value.filter(|_| !spec.sensitive)
+}
+
+fn hidden(spec: &Spec, synonyms: Vec<Entry>) -> Vec<Entry> {
+    if spec.sensitive { Vec::new() } else { synonyms }
+}
