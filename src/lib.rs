@@ -3,7 +3,9 @@
 
 pub mod api;
 pub mod base;
+pub mod broker;
 pub mod catalog;
+pub mod cli;
 pub mod log;
 pub mod server;
 pub mod shard;

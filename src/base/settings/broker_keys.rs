@@ -142,7 +142,7 @@ pub(super) const BROKER_KEYS: &[Spec] = &[
     .or(-1),
     Spec::int("shards", 0, "0", "Threads that own partitions; 0: as many as processors.")
         .at_most(1024),
-    Spec::int("socket.listen.backlog.size", 1, "1024", "Connections that may wait to be accepted."),
+    Spec::int("socket.listen.backlog.size", 1, "4096", "Connections that may wait to be accepted."),
     Spec::int(
         "socket.request.max.bytes",
         1024,

@@ -1,0 +1,79 @@
+//! `klamm config docs`: the settings table for people, for a docs page, and for scripts.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use crate::base::settings::{Spec, broker_keys, topic_keys};
+
+use super::args::Format;
+
+/// The table in one of its forms, ending with a line end.
+pub(super) fn render(format: Format) -> String {
+    match format {
+        Format::Text => sections(text),
+        Format::Markdown => sections(markdown),
+        Format::Json => {
+            let topic: Vec<Value> = topic_keys().iter().map(json).collect();
+            let broker: Vec<Value> = broker_keys().into_iter().map(json).collect();
+            format!("{:#}\n", json!({ "broker": broker, "topic": topic }))
+        }
+    }
+}
+
+fn sections(section: fn(&str, &[&Spec]) -> String) -> String {
+    let topic: Vec<&Spec> = topic_keys().iter().collect();
+    let broker = section("Broker keys", &broker_keys());
+    broker + "\n" + &section("Topic keys", &topic)
+}
+
+fn text(title: &str, keys: &[&Spec]) -> String {
+    let mut out = format!("{}\n", title.to_uppercase());
+    for spec in keys {
+        let default = spec.default.map_or("unset".to_owned(), |d| format!("default '{d}'"));
+        let importance = spec.importance.name();
+        let mut facts = format!("{}; {default}; importance {importance}", spec.allowed());
+        if spec.synonyms.is_empty() {
+            write!(facts, "; {}", spec.update.name()).expect("a String takes all text");
+        } else {
+            write!(facts, "; else {}", synonyms(spec, ", ")).expect("a String takes all text");
+        }
+        write!(out, "\n{}\n    {facts}\n    {}\n", spec.name, spec.doc)
+            .expect("a String takes all text");
+    }
+    out
+}
+
+fn markdown(title: &str, keys: &[&Spec]) -> String {
+    let mut out = format!("## {title}\n\n| key | value | default | meaning |\n|---|---|---|---|\n");
+    for spec in keys {
+        let default = match (spec.default, spec.synonyms) {
+            (_, [_, ..]) => format!("`{}`", synonyms(spec, "`, `")),
+            (Some(""), _) => "empty".into(),
+            (Some(default), _) => format!("`{default}`"),
+            (None, _) => "unset".into(),
+        };
+        writeln!(out, "| `{}` | {} | {default} | {} |", spec.name, spec.allowed(), spec.doc)
+            .expect("a String takes all text");
+    }
+    out
+}
+
+fn json(spec: &Spec) -> Value {
+    let synonyms: Vec<&str> = spec.synonyms.iter().map(|synonym| synonym.key).collect();
+    json!({
+        "name": spec.name,
+        "type": spec.type_name(),
+        "allowed": spec.allowed(),
+        "default": spec.default,
+        "importance": spec.importance.name(),
+        "update": if synonyms.is_empty() { spec.update.name() } else { "topic" },
+        "synonyms": synonyms,
+        "doc": spec.doc,
+    })
+}
+
+fn synonyms(spec: &Spec, separator: &str) -> String {
+    let names: Vec<&str> = spec.synonyms.iter().map(|synonym| synonym.key).collect();
+    names.join(separator)
+}
