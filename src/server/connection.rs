@@ -92,8 +92,8 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Serves until the connection ends, and says why it did.
-    pub(super) async fn run(mut self) -> End {
+    /// Serves until the connection is at its end, and says why. It closes when dropped.
+    pub(super) async fn run(&mut self) -> End {
         let mut registered = false;
         std::future::poll_fn(|cx| {
             if !std::mem::replace(&mut registered, true) {

@@ -13,7 +13,6 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::connection::{Connection, Shared};
-use super::end::End;
 use super::registry::{Registry, Slot};
 use super::service::Service;
 use super::settings::{Limits, ListenerAddress};
@@ -119,10 +118,13 @@ async fn serve_one<S: Service>(
     client: SocketAddr,
 ) {
     let metrics = Arc::clone(&shared.metrics);
-    let end = match socket.set_nodelay(true) {
-        Ok(()) => Connection::new(shared, state, slot, socket).run().await,
-        Err(error) => End::Lost(error),
-    };
+    if let Err(error) = socket.set_nodelay(true) {
+        tracing::debug!(%client, "connection lost: {error}");
+        return;
+    }
+    let mut connection = Connection::new(shared, state, slot, socket);
+    let end = connection.run().await;
+    // Counted before it closes, so that whoever sees it closed finds it counted.
     if end.is_fault() {
         metrics.connections_faulty.add(1);
         tracing::warn!(%client, "connection closed: {end}");
