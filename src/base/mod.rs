@@ -6,3 +6,4 @@ pub mod fault;
 pub mod ids;
 pub mod metrics;
 pub mod settings;
+pub mod text;

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::reader::ReadError;
+use crate::base::text::Escaped;
 use crate::wire::frame::BadFrame;
 
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +24,7 @@ pub(super) enum End {
     Stalled,
     #[error(transparent)]
     BadFrame(BadFrame),
-    #[error("{0}")]
+    #[error("{}", Escaped(.0))]
     Refused(String),
 }
 
