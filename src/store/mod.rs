@@ -5,6 +5,7 @@
 //! with compare-and-transact (an embedded store on one node, etcd in a cluster).
 
 pub mod local;
+pub mod lock;
 pub mod memory;
 pub mod meta;
 #[cfg(test)]
