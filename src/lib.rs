@@ -7,6 +7,7 @@ pub mod broker;
 pub mod catalog;
 pub mod cli;
 pub mod log;
+pub mod ops;
 pub mod server;
 pub mod shard;
 pub mod store;

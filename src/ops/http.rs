@@ -1,0 +1,268 @@
+//! The operator's HTTP endpoint: health, metrics, and the frame for commands to come.
+//!
+//! `GET /health/live` says that the process answers, `GET /health/ready` whether clients can use
+//! the broker (503 with the reason if not), `GET /metrics` the Prometheus text. Errors are JSON
+//! `{"code","message"}`. Bounded like the Kafka side: connections, body, and time per request.
+//! Requests that change something must be JSON and name one of our own addresses as their host,
+//! so that no page in a browser can command the broker.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::get;
+use serde::Serialize;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, Sleep};
+
+use crate::base::metrics::Text;
+
+/// Open connections; more wait in the backlog.
+const MAX_CONNECTIONS: usize = 64;
+
+const MAX_BODY_BYTES: usize = 64 << 10;
+
+/// From connecting, or the last byte of a response, to the next response.
+const MAX_SILENCE: Duration = Duration::from_secs(30);
+
+/// Pause after a failed accept, which most often means that descriptors have run out.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// What the endpoint asks the broker. Called on worker threads: must not block.
+pub struct Probes {
+    /// `Err` says in a sentence why clients can't be served now.
+    pub ready: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
+    /// Writes all metrics.
+    pub metrics: Box<dyn Fn(&mut Text) + Send + Sync>,
+}
+
+/// An error as clients get it.
+#[derive(Debug, Serialize)]
+pub struct ApiError {
+    #[serde(skip)]
+    pub status: StatusCode,
+    /// Stable, for programs.
+    pub code: &'static str,
+    /// For people.
+    pub message: String,
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        (self.status, Json(self)).into_response()
+    }
+}
+
+/// A running HTTP server.
+pub struct HttpServer {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl HttpServer {
+    /// Binds and serves. Port 0 lets the system choose.
+    ///
+    /// # Errors
+    /// One line with the remedy, if the address can't be had.
+    pub async fn start(address: &str, probes: Probes) -> Result<Self, String> {
+        let listener =
+            TcpListener::bind(address).await.map_err(|error| refusal(address, &error))?;
+        let address = listener.local_addr().map_err(|error| refusal(address, &error))?;
+        let router = router(Arc::new(probes), Arc::new(own_hosts(address)));
+        let capped = Capped { listener, permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)) };
+        let task = tokio::spawn(async move {
+            if let Err(error) = axum::serve(capped, router).await {
+                tracing::error!("http: {error}");
+            }
+        });
+        Ok(Self { address, task })
+    }
+
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops accepting and frees the port; requests under way may still be answered.
+    pub async fn stop(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
+}
+
+fn refusal(address: &str, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "http: {address} is in use by another program (another broker?); stop it, or choose another with --http HOST:PORT"
+        ),
+        _ => format!("http: can't listen on {address}: {error}; check --http HOST:PORT"),
+    }
+}
+
+/// The names under which a client on this machine may address us.
+fn own_hosts(address: SocketAddr) -> Vec<String> {
+    let port = address.port();
+    vec![
+        address.to_string(),
+        format!("localhost:{port}"),
+        format!("127.0.0.1:{port}"),
+        format!("[::1]:{port}"),
+    ]
+}
+
+fn router(probes: Arc<Probes>, hosts: Arc<Vec<String>>) -> Router {
+    Router::new()
+        .route("/health/live", get(|| async { Json(Health { status: "live" }) }))
+        .route("/health/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .fallback(|| async { error(StatusCode::NOT_FOUND, "not-found", "no such path") })
+        .method_not_allowed_fallback(|| async {
+            error(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "the path has other methods",
+            )
+        })
+        .with_state(probes)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(middleware::from_fn_with_state(hosts, guard_writes))
+}
+
+#[derive(Serialize)]
+struct Health {
+    status: &'static str,
+}
+
+async fn ready(State(probes): State<Arc<Probes>>) -> Result<Json<Health>, ApiError> {
+    (probes.ready)()
+        .map(|()| Json(Health { status: "ready" }))
+        .map_err(|reason| error(StatusCode::SERVICE_UNAVAILABLE, "not-ready", reason))
+}
+
+async fn metrics(State(probes): State<Arc<Probes>>) -> impl IntoResponse {
+    let mut text = Text::default();
+    (probes.metrics)(&mut text);
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text.finish())
+}
+
+/// Lets reads pass; a write must be JSON, addressed to one of our own hosts.
+async fn guard_writes(
+    State(hosts): State<Arc<Vec<String>>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        check_write(request.headers(), &hosts)?;
+    }
+    Ok(next.run(request).await)
+}
+
+fn check_write(headers: &HeaderMap, hosts: &[String]) -> Result<(), ApiError> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
+    if !hosts.iter().any(|host| host.eq_ignore_ascii_case(text(header::HOST))) {
+        let message = "the Host header names none of the broker's addresses";
+        return Err(error(StatusCode::FORBIDDEN, "foreign-host", message));
+    }
+    let media = text(header::CONTENT_TYPE).split(';').next().unwrap_or("").trim();
+    if !media.eq_ignore_ascii_case("application/json") {
+        let message = "requests that change something must be application/json";
+        return Err(error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", message));
+    }
+    Ok(())
+}
+
+fn error(status: StatusCode, code: &'static str, message: impl Into<String>) -> ApiError {
+    ApiError { status, code, message: message.into() }
+}
+
+/// A listener with a cap on open connections.
+struct Capped {
+    listener: TcpListener,
+    permits: Arc<Semaphore>,
+}
+
+impl axum::serve::Listener for Capped {
+    type Io = Timed;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Timed, SocketAddr) {
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        let permit = permit.expect("the semaphore is never closed");
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, peer)) => return (Timed::new(stream, permit), peer),
+                Err(error) => {
+                    tracing::warn!("http: accept failed: {error}");
+                    tokio::time::sleep_until(Instant::now() + ACCEPT_RETRY).await;
+                }
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+/// A connection that fails its reader after [`MAX_SILENCE`] without a response.
+struct Timed {
+    stream: TcpStream,
+    deadline: Pin<Box<Sleep>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Timed {
+    fn new(stream: TcpStream, permit: OwnedSemaphorePermit) -> Self {
+        let deadline = Box::pin(tokio::time::sleep_until(Instant::now() + MAX_SILENCE));
+        Self { stream, deadline, _permit: permit }
+    }
+}
+
+impl AsyncRead for Timed {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.deadline.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        Pin::new(&mut self.stream).poll_read(cx, into)
+    }
+}
+
+impl AsyncWrite for Timed {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.deadline.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if let Poll::Ready(Ok(_)) = polled {
+            self.deadline.as_mut().reset(Instant::now() + MAX_SILENCE);
+        }
+        polled
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
