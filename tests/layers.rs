@@ -22,7 +22,7 @@ const RANKS: [&[&str]; 8] = [
 /// Crates and modules that only some folders may name.
 const DOORS: [(&str, &[&str]); 3] = [
     ("tokio::", &["server", "ops", "cli", "shard", "api", "broker", "main"]),
-    ("std::fs", &["store", "cli", "broker", "main"]),
+    ("std::fs", &["store", "ops", "cli", "broker", "main"]),
     ("std::thread", &["store", "shard", "server", "ops", "cli", "broker", "main", "sim"]),
 ];
 

@@ -77,7 +77,7 @@ fn metrics_are_prometheus_text() {
 #[test]
 fn errors_are_json() {
     let server = start();
-    let (status, body) = server.get("/nowhere");
+    let (status, body) = server.get("/unknown");
     assert_eq!(status, 404);
     assert!(body.contains(r#""code":"not-found""#), "{body}");
     let head = format!(
