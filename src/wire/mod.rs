@@ -5,8 +5,13 @@
 
 pub mod batch;
 pub mod bounds;
+pub mod builder;
+pub mod compression;
+pub mod crc;
 mod cursor;
 pub mod encode;
 pub mod frame;
+pub mod records;
 pub mod request;
 pub mod schema;
+pub mod varint;
