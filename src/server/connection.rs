@@ -114,7 +114,6 @@ impl<S: Service> Connection<S> {
         if let Poll::Ready(end) = self.poll_traffic(now, cx) {
             return Poll::Ready(end);
         }
-        self.count_held();
         let busy = !self.pending.is_empty();
         let (deadline, end) = self.waits.deadline(&self.shared.limits, busy);
         self.alarm.poll(deadline, now, cx).map(|()| self.closing.take().unwrap_or(end))
@@ -124,6 +123,8 @@ impl<S: Service> Connection<S> {
     fn poll_traffic(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<End> {
         loop {
             self.settle(now, cx);
+            // Before replies leave, so that whoever has one finds its request off the books.
+            self.share.set(self.reader.held_bytes() + self.pending_bytes);
             match self.poll_send(now, cx) {
                 Poll::Ready(Err(end)) => return Poll::Ready(end),
                 Poll::Ready(Ok(())) => {}
@@ -219,7 +220,6 @@ impl<S: Service> Connection<S> {
                 self.shared.metrics.received_bytes.add(count as u64);
                 let begun = self.begin_frames(now);
                 self.waits.received(self.reader.part_bytes(), begun, now);
-                self.count_held();
                 Poll::Ready(Ok(()))
             }
         }
@@ -249,10 +249,5 @@ impl<S: Service> Connection<S> {
         };
         self.pending_bytes += frame_bytes;
         self.pending.push_back(Pending { state, frame_bytes });
-    }
-
-    /// Tells the budget what this connection holds.
-    fn count_held(&mut self) {
-        self.share.set(self.reader.held_bytes() + self.pending_bytes);
     }
 }
