@@ -25,7 +25,9 @@ use rustc_hash::FxHashMap;
 use crate::base::fault::{Code, Fault};
 use crate::base::ids::{TopicPartition, Uuid};
 
-pub use decide::{Command, ConfigEdit, NewPartitions, NewTopic, Policy, TopicKey, decide};
+pub use decide::{
+    CheckConfigs, Command, ConfigEdit, NewPartitions, NewTopic, Policy, TopicKey, decide,
+};
 pub use names::{check_topic_name, is_internal};
 
 /// Configs that differ from their defaults, by Kafka's key.
