@@ -29,6 +29,9 @@ use crate::wire::frame::SIZE_BYTES;
 /// Unfinished requests of one connection.
 const MAX_PENDING: usize = 64;
 
+/// Room for pending requests that an idle connection keeps.
+const KEPT_PENDING: usize = 16;
+
 /// Unsent reply bytes in memory from which on a connection begins no further request.
 const UNSENT_BYTES: usize = 1 << 20;
 
@@ -164,6 +167,9 @@ impl<S: Service> Connection<S> {
             self.pending_bytes -= frame_bytes;
             self.finish(ending, now);
         }
+        if self.pending.capacity() > KEPT_PENDING {
+            self.pending = VecDeque::new();
+        }
     }
 
     fn finish(&mut self, ending: Ending, now: Instant) {
@@ -191,7 +197,7 @@ impl<S: Service> Connection<S> {
             return Poll::Ready(Ok(()));
         }
         let mut sent = 0;
-        let polled = self.writer.poll_send(&self.socket, &mut sent, cx);
+        let polled = self.writer.poll_send(&self.socket, &self.shared.pool, &mut sent, cx);
         self.shared.metrics.sent_bytes.add(sent);
         self.waits.sent(sent, polled.is_pending(), now);
         polled.map_err(End::Lost)

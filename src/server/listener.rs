@@ -86,6 +86,7 @@ impl Listener {
             let (socket, address) = match self.socket.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
+                    shared.metrics.accepts_failed.add(1);
                     tracing::warn!(listener = info.name, "accept failed: {error}");
                     tokio::time::sleep_until(Instant::now() + ACCEPT_RETRY).await;
                     continue;
