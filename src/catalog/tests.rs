@@ -315,6 +315,10 @@ fn a_partition_of_another_node_is_not_led_here() {
     assert_eq!(code(1), Err(Code::NotLeaderOrFollower));
     assert_eq!(code(2), Err(Code::UnknownTopicOrPartition));
     assert_eq!(code(-1), Err(Code::UnknownTopicOrPartition));
+
+    let broken = catalog.with_leader(moved, NO_LEADER);
+    let code = broken.led_here(&topic, 1).map_err(|fault| fault.kind());
+    assert_eq!(code, Err(Code::KafkaStorageError));
 }
 
 #[test]

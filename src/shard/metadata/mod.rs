@@ -82,6 +82,12 @@ impl Metadata {
         self.catalog.load()
     }
 
+    /// Where every new catalog is published, for those who only read.
+    #[must_use]
+    pub fn snapshots(&self) -> Arc<ArcSwap<Catalog>> {
+        Arc::clone(&self.catalog)
+    }
+
     /// Judges a command against the catalog now, without carrying it out.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 
 use crate::base::ids::{TopicPartition, Uuid};
 use crate::catalog::codec::{FENCE_KEY, PREFIXES, STARTS, fence, load, log_starts};
-use crate::catalog::{Catalog, Change};
+use crate::catalog::{Catalog, Change, NO_LEADER};
 use crate::store::{Meta, MetaWrite, Transacted};
 
 /// An opened metadata store.
@@ -19,6 +19,7 @@ pub struct Store {
     catalog: Catalog,
     fence: Option<u64>,
     log_starts: FxHashMap<TopicPartition, i64>,
+    offline: Vec<TopicPartition>,
 }
 
 impl Store {
@@ -42,6 +43,7 @@ impl Store {
             catalog: Catalog::empty(node_id, start),
             fence: None,
             log_starts: FxHashMap::default(),
+            offline: Vec::new(),
         };
         store.reload()?;
         Ok(store)
@@ -50,6 +52,18 @@ impl Store {
     #[must_use]
     pub fn catalog(&self) -> &Catalog {
         &self.catalog
+    }
+
+    /// Notes partitions whose logs could not be opened: they have no leader in this start.
+    #[must_use]
+    pub fn with_offline(mut self, partitions: Vec<TopicPartition>) -> Self {
+        self.offline = partitions;
+        self.catalog = self.without_offline(self.catalog.clone());
+        self
+    }
+
+    fn without_offline(&self, catalog: Catalog) -> Catalog {
+        self.offline.iter().fold(catalog, |catalog, tp| catalog.with_leader(*tp, NO_LEADER))
     }
 
     /// Log start offsets that DeleteRecords set.
@@ -66,7 +80,7 @@ impl Store {
         for prefix in PREFIXES {
             pairs.extend(self.meta.scan(prefix)?);
         }
-        self.catalog = load(self.node_id, self.start, pairs)?;
+        self.catalog = self.without_offline(load(self.node_id, self.start, pairs)?);
         self.log_starts.clear();
         for (key, versioned) in self.meta.scan(log_starts::PREFIX)? {
             let (partition, offset) = log_starts::read(&key, &versioned.value)?;
