@@ -3,7 +3,13 @@
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::fmt;
 
-use crate::base::settings::LogFormat;
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
 
 /// Starts logging for the whole process. `filter` is a level (`info`) or directives by module
 /// (`klamm::server=debug,warn`).

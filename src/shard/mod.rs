@@ -2,6 +2,4 @@
 //! through a mailbox and read through the shared views.
 
 pub mod committer;
-pub mod identity;
-pub mod metadata;
 pub mod producer_ids;

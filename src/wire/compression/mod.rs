@@ -12,9 +12,6 @@ mod snappy;
 mod window;
 mod zstd;
 
-#[cfg(test)]
-mod tests;
-
 use std::cell::Cell;
 use std::ops::RangeInclusive;
 
@@ -184,19 +181,21 @@ impl Inflate<'_> {
     /// # Errors
     /// If the data is damaged, ends early, or passes the limit.
     pub fn more(&mut self) -> Result<bool, CompressionError> {
-        let too_large = CompressionError::TooLarge { limit_bytes: self.limit_bytes };
-        let window = &mut *self.window;
+        let (window, limit) = (&mut *self.window, self.left_bytes);
         let produced = match &mut self.source {
             Source::Plain(input) => {
                 window.extend(input);
                 std::mem::take(input).len()
             }
             Source::Gzip(stream) => stream.produce(window)?,
-            Source::Snappy(stream) => stream.produce(window, self.left_bytes)?.ok_or(too_large)?,
+            Source::Snappy(stream) => stream.produce(window, limit)?,
             Source::Lz4(stream) => stream.produce(window)?,
             Source::Zstd(stream) => stream.produce(window)?,
         };
-        self.left_bytes = self.left_bytes.checked_sub(produced).ok_or(too_large)?;
+        self.left_bytes = self
+            .left_bytes
+            .checked_sub(produced)
+            .ok_or(CompressionError::TooLarge { limit_bytes: self.limit_bytes })?;
         Ok(produced > 0)
     }
 }

@@ -62,27 +62,26 @@ impl<'a> Stream<'a> {
         Ok(Self { decoder: &mut context.decoder, framed, input })
     }
 
-    /// Decompresses the next block, or nothing if it says that it takes more than `left_bytes`.
     pub(super) fn produce(
         &mut self,
         window: &mut Window,
-        left_bytes: usize,
-    ) -> Result<Option<usize>, CompressionError> {
+        limit_bytes: usize,
+    ) -> Result<usize, CompressionError> {
         while let Some(block) = self.next_block()? {
             let length = snap::raw::decompress_len(block).map_err(|_| corrupt("length"))?;
             if length > block.len().saturating_mul(MOST_EXPANSION) {
                 return Err(corrupt("length"));
             }
-            if length > left_bytes {
-                return Ok(None);
+            if length > limit_bytes {
+                return Err(CompressionError::TooLarge { limit_bytes });
             }
             self.decoder.decompress(block, window.room(length)).map_err(|_| corrupt("block"))?;
             window.advance(length);
             if length > 0 {
-                return Ok(Some(length));
+                return Ok(length);
             }
         }
-        Ok(Some(0))
+        Ok(0)
     }
 
     fn next_block(&mut self) -> Result<Option<&'a [u8]>, CompressionError> {

@@ -1,0 +1,445 @@
+//! A partition log as its one owner has it: appending, rolling, and what a checkpoint needs.
+//!
+//! An append is judged by producer state, gets its offsets and its stamp, and goes to the
+//! segment's end with one vectored write; memory changes only after the write succeeded, so a
+//! full disk leaves the log as it was. The log end moves here, the visible end does not: that is
+//! [`PartitionView::advance`], once the append is durable.
+//!
+//! Appends that must be atomic with others are staged (offset and disk blocks taken, nothing
+//! written) and written after their commit-log entry is durable. A crash in between leaves zeros
+//! in the segment, at which recovery cuts and which the commit log's replay fills.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::active::Active;
+use super::cache::LogStore;
+use super::checkpoint::{PartitionCheckpoint, SyncWork};
+use super::dir::{self, Identity};
+use super::epochs::LeaderEpochs;
+use super::error::{AppendError, ReplayError};
+use super::producers::{Producers, Sequenced, Verdict};
+use super::recover::write_snapshot;
+use super::segment::SegmentView;
+use super::settings::{LogSettings, MAX_SEGMENT_BYTES};
+use super::validate::ValidBatch;
+use super::view::{End, PartitionView};
+use crate::store::File;
+use crate::wire::batch::{BatchHeader, HEADER_BYTES, TimestampType};
+
+/// Kafka's name of the leader-epoch file.
+pub(crate) const EPOCHS_FILE: &str = "leader-epoch-checkpoint";
+
+/// What an append did.
+#[derive(Clone)]
+pub struct Appended {
+    pub base_offset: i64,
+    pub last_offset: i64,
+    /// -1 on topics that keep the producer's timestamps.
+    pub log_append_time_ms: i64,
+    pub log_start_offset: i64,
+    /// A retry: nothing was written, the offsets are those of the first time.
+    pub duplicate: bool,
+    /// The log's end after it. It may be acknowledged, and shown, once all up to there is
+    /// durable.
+    pub end: End,
+}
+
+/// A batch with its place, not written yet.
+pub struct Staged {
+    file: Arc<dyn File>,
+    position: u64,
+    header: [u8; HEADER_BYTES],
+    records: Bytes,
+    appended: Appended,
+}
+
+impl Staged {
+    /// What the append will have done. `None` in `end` of a duplicate: nothing is to be written.
+    #[must_use]
+    pub const fn appended(&self) -> &Appended {
+        &self.appended
+    }
+
+    /// The stamped header, for the commit log.
+    #[must_use]
+    pub const fn header(&self) -> &[u8; HEADER_BYTES] {
+        &self.header
+    }
+
+    #[must_use]
+    pub const fn records(&self) -> &Bytes {
+        &self.records
+    }
+}
+
+/// Replay's outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replayed {
+    Appended,
+    AlreadyThere,
+}
+
+/// See the module's head.
+pub struct PartitionLog {
+    pub(crate) store: LogStore,
+    pub(crate) identity: Identity,
+    pub(crate) dir: Arc<Path>,
+    pub(crate) settings: LogSettings,
+    pub(crate) view: Arc<PartitionView>,
+    pub(crate) producers: Producers,
+    pub(crate) epochs: LeaderEpochs,
+    pub(crate) leader_epoch: i32,
+    /// The next offset.
+    pub(crate) end: i64,
+    pub(crate) active: Option<Active>,
+    pub(crate) dir_made: bool,
+    /// The last segment ends below the log's end: it is not appended to.
+    pub(crate) fresh_segment: bool,
+    /// Offsets of the producer snapshots there are, rising.
+    pub(crate) snapshots: Vec<i64>,
+    /// Batches staged and not yet written.
+    pub(crate) staged: usize,
+    pub(crate) dirty: Dirty,
+    /// Renamed files and when they may be unlinked.
+    pub(crate) condemned: VecDeque<(i64, PathBuf)>,
+    /// Wall time of the last append, or of the opening: the age of segments without timestamps.
+    pub(crate) last_append_ms: i64,
+}
+
+/// What has to be synced before the next checkpoint, besides the active segment.
+#[derive(Default)]
+pub(crate) struct Dirty {
+    pub(crate) paths: Vec<PathBuf>,
+    /// Entries were added to or renamed in the partition's directory.
+    pub(crate) dir: bool,
+    /// The partition's directory is new in its parent.
+    pub(crate) parent: bool,
+    pub(crate) epochs: bool,
+}
+
+/// The producer's part of a header; `None` if the batch has no producer.
+pub(crate) fn sequenced(header: &BatchHeader) -> Option<Sequenced> {
+    let idempotent = header.has_producer() && header.base_sequence >= 0;
+    idempotent.then(|| Sequenced {
+        producer_id: header.producer_id,
+        epoch: header.producer_epoch,
+        first_sequence: header.base_sequence,
+        last_sequence: header.last_sequence(),
+    })
+}
+
+impl PartitionLog {
+    #[must_use]
+    pub const fn view(&self) -> &Arc<PartitionView> {
+        &self.view
+    }
+
+    #[must_use]
+    pub const fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    #[must_use]
+    pub const fn settings(&self) -> &LogSettings {
+        &self.settings
+    }
+
+    /// The log's end as it is now.
+    #[must_use]
+    pub fn end(&self) -> End {
+        match &self.active {
+            Some(active) => End {
+                segment: Some(active.view.clone()),
+                position: active.position,
+                offset: self.end,
+            },
+            None => {
+                let segment = self.view.segments.load().last().cloned();
+                let position = segment.as_ref().map_or(0, |segment| segment.size_bytes());
+                End { segment, position, offset: self.end }
+            }
+        }
+    }
+
+    /// Idempotent producers that are remembered.
+    #[must_use]
+    pub const fn producers(&self) -> &Producers {
+        &self.producers
+    }
+
+    /// New batches are stamped with this epoch. It never falls.
+    pub fn set_leader_epoch(&mut self, epoch: i32) {
+        self.leader_epoch = self.leader_epoch.max(epoch);
+        self.view.set_leader_epoch(self.leader_epoch);
+    }
+
+    pub fn apply_settings(&mut self, settings: LogSettings) {
+        self.producers.set_max(settings.max_producers);
+        self.settings = settings;
+    }
+
+    /// Appends one batch, or recognises it as a retry.
+    ///
+    /// # Errors
+    /// The log is then as before. After [`AppendError::Storage`] it goes on as soon as the disk
+    /// does.
+    pub fn append(&mut self, batch: &mut ValidBatch, now_ms: i64) -> Result<Appended, AppendError> {
+        let producer = sequenced(batch.header());
+        if let Some(duplicate) = self.duplicate(producer)? {
+            return Ok(duplicate);
+        }
+        let size = self.stamp_and_place(batch, now_ms)?;
+        let active = self.active.as_mut().expect("a place was just made");
+        active.write(&[IoSlice::new(batch.header_bytes()), IoSlice::new(batch.records())])?;
+        Ok(self.note(batch.header(), producer, size, now_ms))
+    }
+
+    /// Takes offset and place for a batch that is written by [`PartitionLog::write_staged`].
+    /// Batches appended after it come to lie behind it.
+    ///
+    /// # Errors
+    /// As [`PartitionLog::append`]; disk space is reserved here so that a full disk shows before
+    /// anything is committed.
+    pub fn stage(&mut self, batch: &mut ValidBatch, now_ms: i64) -> Result<Staged, AppendError> {
+        let producer = sequenced(batch.header());
+        let duplicate = self.duplicate(producer)?;
+        let is_duplicate = duplicate.is_some();
+        let size = if is_duplicate { 0 } else { self.stamp_and_place(batch, now_ms)? };
+        if self.active.is_none() {
+            // A duplicate in a log that nothing was appended to since it was opened.
+            self.make_active()?;
+        }
+        let active = self.active.as_mut().expect("a place was just made");
+        active.reserve_staged(size)?;
+        let (file, position) = (active.file().clone(), active.position);
+        let appended = match duplicate {
+            Some(appended) => appended,
+            None => {
+                self.staged += 1;
+                self.note(batch.header(), producer, size, now_ms)
+            }
+        };
+        let (header, records) = (*batch.header_bytes(), batch.records().clone());
+        Ok(Staged { file, position, header, records, appended })
+    }
+
+    /// Writes a staged batch to its place. Each staged batch must come here exactly once.
+    ///
+    /// # Errors
+    /// The disk's own. The batch is in the commit log, whose replay would write it: the owner
+    /// must stop and recover.
+    pub fn write_staged(&mut self, staged: Staged) -> io::Result<Appended> {
+        if !staged.appended.duplicate {
+            let slices = [IoSlice::new(&staged.header), IoSlice::new(&staged.records)];
+            staged.file.write_at(&slices, staged.position)?;
+            self.staged -= 1;
+        }
+        Ok(staged.appended)
+    }
+
+    /// Puts a row of the commit log back, unless it is there: a whole stamped batch.
+    ///
+    /// # Errors
+    /// See [`ReplayError`].
+    pub fn append_replayed(&mut self, batch: &Bytes, now_ms: i64) -> Result<Replayed, ReplayError> {
+        let header = BatchHeader::parse(batch).map_err(|_| ReplayError::Malformed)?;
+        if header.last_offset() < self.end {
+            return Ok(Replayed::AlreadyThere);
+        }
+        let (log_end, base_offset) = (self.end, header.base_offset);
+        if base_offset != log_end {
+            return Err(ReplayError::Gap { log_end, base_offset });
+        }
+        let size = batch.len() as u64;
+        self.place(&header, size)?;
+        let active = self.active.as_mut().expect("a place was just made");
+        active.write(&[IoSlice::new(batch)])?;
+        self.note(&header, sequenced(&header), size, now_ms);
+        Ok(Replayed::Appended)
+    }
+
+    fn duplicate(&self, producer: Option<Sequenced>) -> Result<Option<Appended>, AppendError> {
+        let Some(producer) = producer else { return Ok(None) };
+        let Verdict::Duplicate(first) = self.producers.judge(producer)? else { return Ok(None) };
+        Ok(Some(Appended {
+            base_offset: first.base_offset,
+            last_offset: first.last_offset,
+            log_append_time_ms: if self.settings.log_append_time { first.timestamp_ms } else { -1 },
+            log_start_offset: self.view.log_start(),
+            duplicate: true,
+            end: self.end(),
+        }))
+    }
+
+    fn stamp_and_place(&mut self, batch: &mut ValidBatch, now_ms: i64) -> Result<u64, AppendError> {
+        let appended = batch.timestamp_type() == TimestampType::LogAppendTime;
+        let append_time_ms = appended.then_some(now_ms);
+        batch.stamp(self.end, self.leader_epoch, append_time_ms);
+        let size = batch.size_bytes() as u64;
+        self.place(batch.header(), size)?;
+        Ok(size)
+    }
+
+    /// Makes sure that the active segment can take this batch at its end.
+    fn place(&mut self, header: &BatchHeader, size: u64) -> io::Result<()> {
+        self.make_active()?;
+        let active = self.active.as_ref().expect("made in the line before");
+        if active.is_full_for(header, size, &self.settings) {
+            self.roll()?;
+        }
+        let limit = u64::from(self.settings.segment_bytes.min(MAX_SEGMENT_BYTES));
+        let ahead = u64::from(self.settings.reserve_bytes);
+        let active = self.active.as_mut().expect("rolling leaves one");
+        active.reserve(active.position + size, ahead, limit)
+    }
+
+    /// Opens the last segment for writing, or begins the first one.
+    fn make_active(&mut self) -> io::Result<()> {
+        if self.active.is_some() {
+            return Ok(());
+        }
+        let last = self.view.segments.load().last().cloned();
+        match last.filter(|_| !self.fresh_segment) {
+            Some(last) => {
+                let interval_bytes = u64::from(self.settings.index_interval_bytes);
+                self.active = Some(Active::resume(&self.store, &last, interval_bytes)?);
+            }
+            None => self.roll()?,
+        }
+        Ok(())
+    }
+
+    /// Seals the active segment and begins a new one at the log's end.
+    pub(crate) fn roll(&mut self) -> io::Result<()> {
+        if !self.dir_made {
+            dir::create(self.store.files(), &self.identity)?;
+            self.dir_made = true;
+            self.dirty.parent = true;
+            self.dirty.paths.push(self.dir.join(dir::METADATA_FILE));
+        }
+        if let Some(active) = self.active.as_mut() {
+            // May fail on a full disk, and then be tried again: nothing is given up before.
+            active.finish()?;
+        }
+        let next = Active::create(&self.store, &self.dir, self.end)?;
+        self.dirty.dir = true;
+        if let Some(active) = self.active.take() {
+            let sealed = active.seal()?;
+            self.dirty.paths.extend(sealed.paths());
+            write_snapshot(self)?;
+        }
+        let mut segments = self.view.segments.load().as_ref().clone();
+        segments.push(next.view.clone());
+        self.view.set_segments(segments);
+        self.active = Some(next);
+        self.fresh_segment = false;
+        Ok(())
+    }
+
+    /// Memory follows the disk: the batch is at the end of the active segment.
+    fn note(
+        &mut self,
+        header: &BatchHeader,
+        producer: Option<Sequenced>,
+        size: u64,
+        now_ms: i64,
+    ) -> Appended {
+        let active = self.active.as_mut().expect("a batch was placed in it");
+        active.note(header, size, u64::from(self.settings.index_interval_bytes));
+        let (base_offset, last_offset) = (header.base_offset, header.last_offset());
+        if let Some(producer) = producer {
+            let offsets = (base_offset, last_offset);
+            self.producers.record(producer, offsets, header.max_timestamp_ms, now_ms);
+        }
+        if self.epochs.assign(header.leader_epoch, base_offset) {
+            self.view.set_epochs(self.epochs.clone());
+            self.dirty.epochs = true;
+        }
+        self.end = last_offset + 1;
+        self.last_append_ms = now_ms;
+        self.view.set_log_end(self.end);
+        let appended = header.timestamp_type() == TimestampType::LogAppendTime;
+        Appended {
+            base_offset,
+            last_offset,
+            log_append_time_ms: if appended { header.max_timestamp_ms } else { -1 },
+            log_start_offset: self.view.log_start(),
+            duplicate: false,
+            end: self.end(),
+        }
+    }
+
+    /// What makes all that was written so far durable. For a commit that syncs the segment
+    /// itself, and part of every checkpoint.
+    pub fn take_sync_work(&mut self) -> SyncWork {
+        let mut work = SyncWork::default();
+        if let Some(active) = self.active.as_mut()
+            && active.dirty
+        {
+            active.dirty = false;
+            work.files.push(active.file().clone());
+        }
+        let dirty = std::mem::take(&mut self.dirty);
+        work.paths = dirty.paths;
+        if dirty.epochs {
+            work.replace.push((self.dir.join(EPOCHS_FILE), self.epochs.encode()));
+        }
+        if dirty.dir {
+            work.dirs.push(self.dir.to_path_buf());
+        }
+        if dirty.parent {
+            work.dirs.extend(self.dir.parent().map(Path::to_path_buf));
+        }
+        work
+    }
+
+    /// The partition's part of a checkpoint, and what must be synced before that counts. `None`
+    /// while staged batches wait to be written: their state may not outlive them.
+    ///
+    /// # Errors
+    /// Index files could not be written; a later checkpoint may succeed.
+    pub fn checkpoint(&mut self) -> io::Result<Option<(PartitionCheckpoint, SyncWork)>> {
+        if self.staged > 0 {
+            return Ok(None);
+        }
+        if let Some(active) = self.active.as_mut().filter(|active| active.dirty) {
+            active.flush_index()?;
+        }
+        let checkpoint = PartitionCheckpoint {
+            tp: self.identity.tp,
+            recovery_point: self.end,
+            log_start: self.view.log_start(),
+            producers: self.producers.to_checkpoint(),
+        };
+        Ok(Some((checkpoint, self.take_sync_work())))
+    }
+
+    /// Ends writing: completes the index files, gives reserved blocks back, leaves a snapshot.
+    /// With what is returned synced and checkpointed as a clean stop, opening reads no log byte.
+    ///
+    /// # Errors
+    /// The disk's own; the stop is then not a clean one.
+    pub fn close(mut self) -> io::Result<(PartitionCheckpoint, SyncWork)> {
+        assert_eq!(self.staged, 0, "staged batches are written before a log is closed");
+        let dirty = self.active.as_ref().is_some_and(|active| active.dirty);
+        if let Some(active) = self.active.as_mut() {
+            active.finish()?;
+            self.dirty.paths.extend(active.view.paths());
+        }
+        if dirty {
+            write_snapshot(&mut self)?;
+        }
+        let (checkpoint, work) = self.checkpoint()?.expect("nothing is staged");
+        Ok((checkpoint, work))
+    }
+
+    /// All segments, oldest first.
+    pub(crate) fn segments(&self) -> Arc<Vec<Arc<SegmentView>>> {
+        self.view.segments.load_full()
+    }
+}

@@ -1,0 +1,4 @@
+//! The partition log through its public interface, over files in memory and on disk.
+
+mod append;
+mod kit;
