@@ -7,8 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use klamm::base::metrics::Metrics;
+use klamm::base::settings::Address;
 use klamm::ops::http::{HttpServer, Probes};
 use tokio::runtime::Runtime;
+
+fn loopback(port: u16) -> Address {
+    Address { host: "127.0.0.1".into(), port }
+}
 
 struct Running {
     _runtime: Runtime,
@@ -29,7 +34,7 @@ fn start() -> Running {
         metrics: Box::new(move |text| metrics.render(text)),
     };
     let runtime = Runtime::new().unwrap();
-    let server = runtime.block_on(HttpServer::start("127.0.0.1:0", probes)).unwrap();
+    let server = runtime.block_on(HttpServer::start(&loopback(0), probes)).unwrap();
     Running { address: server.address(), _runtime: runtime, ready }
 }
 
@@ -77,7 +82,7 @@ fn metrics_are_prometheus_text() {
 #[test]
 fn errors_are_json() {
     let server = start();
-    let (status, body) = server.get("/unknown");
+    let (status, body) = server.get("/health/unknown");
     assert_eq!(status, 404);
     assert!(body.contains(r#""code":"not-found""#), "{body}");
     let head = format!(
@@ -112,7 +117,7 @@ fn a_taken_port_is_told_with_a_remedy() {
     let server = start();
     let probes = Probes { ready: Box::new(|| Ok(())), metrics: Box::new(|_| {}) };
     let runtime = Runtime::new().unwrap();
-    let address = server.address.to_string();
+    let address = loopback(server.address.port());
     let error = runtime.block_on(HttpServer::start(&address, probes)).err().expect("taken");
-    assert!(error.contains(&address) && error.contains("--http"), "{error}");
+    assert!(error.contains(&address.to_string()) && error.contains("--http"), "{error}");
 }

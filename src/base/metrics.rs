@@ -42,6 +42,8 @@ declare! {
         "Client connections accepted.";
     connections_refused: Counter = Counter::default(), "klamm_server_connections_refused_total",
         "Client connections closed at once because their address has too many.";
+    accepts_failed: Counter = Counter::default(), "klamm_server_accepts_failed_total",
+        "Failed attempts to accept a connection; most often out of file descriptors.";
     connections_faulty: Counter = Counter::default(), "klamm_server_connections_faulty_total",
         "Client connections closed for malformed, stalled or refused traffic.";
     received_bytes: Counter = Counter::default(), "klamm_server_received_bytes_total",

@@ -11,7 +11,6 @@
 //! | `broker-configs/cluster`, `broker-configs/<node id>` | `configs` |
 //! | `starts` | `value`: how often this node has started |
 //! | `cluster` | `value`: cluster id |
-//! | `producer-ids` | `value`: first id that is in no block handed out |
 //! | `log-starts/<id>/<partition>` | `offset`: log start set by DeleteRecords |
 
 use std::io;
@@ -224,8 +223,6 @@ pub struct Single<T> {
 pub const STARTS: Single<u32> = Single::at("starts");
 /// The id of the cluster whose metadata this is.
 pub const CLUSTER: Single<String> = Single::at("cluster");
-/// The first producer id that is in no block handed out so far.
-pub const PRODUCER_IDS: Single<i64> = Single::at("producer-ids");
 
 impl<T: Serialize + DeserializeOwned> Single<T> {
     const fn at(key: &'static str) -> Self {
@@ -251,19 +248,18 @@ pub mod log_starts {
     /// Prefix of all keys.
     pub const PREFIX: &str = LOG_STARTS;
 
-    /// Prefix of one topic's keys.
-    #[must_use]
-    pub fn topic_prefix(id: Uuid) -> String {
-        format!("{LOG_STARTS}{id}/")
-    }
-
     fn key(partition: TopicPartition) -> String {
-        format!("{}{}", topic_prefix(partition.topic_id), partition.partition)
+        format!("{LOG_STARTS}{}/{}", partition.topic_id, partition.partition)
     }
 
     #[must_use]
     pub fn write(partition: TopicPartition, offset: i64) -> MetaWrite {
         put(key(partition), LogStartBody { offset })
+    }
+
+    #[must_use]
+    pub fn delete(partition: TopicPartition) -> MetaWrite {
+        MetaWrite::Delete(key(partition))
     }
 
     /// # Errors

@@ -12,7 +12,7 @@ use crate::base::ids::Uuid;
 const UNSET: i32 = -1;
 
 /// What decisions are measured against.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Policy {
     /// `num.partitions`
     pub default_partitions: i32,
@@ -22,9 +22,11 @@ pub struct Policy {
     pub max_topic_partitions: i32,
     /// Partitions that all topics together may have.
     pub max_partitions: u64,
-    /// Judges one topic config; the error says what is wrong with it.
-    pub check_topic_config: fn(key: &str, value: &str) -> Result<(), String>,
+    pub check_topic_configs: CheckConfigs,
 }
+
+/// Judges all of a topic's configs; the error says what is wrong with them.
+pub type CheckConfigs = Arc<dyn Fn(&Configs) -> Result<(), String> + Send + Sync>;
 
 /// A topic as clients name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,9 +120,7 @@ pub fn decide(catalog: &Catalog, policy: &Policy, command: &Command) -> Result<C
         Command::AlterTopicConfigs { topic, edit } => {
             let topic = find_named(catalog, topic)?;
             let configs = edit.over(Some(&topic.configs));
-            for (key, value) in &configs {
-                check_config(policy, key, Some(value))?;
-            }
+            check_configs(policy, &configs)?;
             Ok(Change::TopicConfigured(Arc::new(Topic { configs, ..(*topic).clone() })))
         }
         Command::AlterBrokerConfigs { scope, edit } => {
@@ -155,9 +155,13 @@ fn create_topic(catalog: &Catalog, policy: &Policy, new: &NewTopic) -> Result<Ch
     }
     let mut configs = Configs::new();
     for (key, value) in &new.configs {
-        let value = check_config(policy, key, value.as_deref())?;
-        configs.insert(key.clone(), value.to_owned());
+        let Some(value) = value else {
+            let message = format!("Topic config {key} has no value.");
+            return Err(Fault::with(Code::InvalidConfig, message));
+        };
+        configs.insert(key.clone(), value.clone());
     }
+    check_configs(policy, &configs)?;
     let partitions = if new.assignments.is_empty() {
         placed_partitions(policy, new)?
     } else {
@@ -282,9 +286,7 @@ fn check_limits(catalog: &Catalog, policy: &Policy, of: i32, added: i32) -> Resu
     Err(Fault::with(Code::PolicyViolation, message))
 }
 
-fn check_config<'a>(policy: &Policy, key: &str, value: Option<&'a str>) -> Result<&'a str, Fault> {
-    let invalid = |message| Fault::with(Code::InvalidConfig, message);
-    let value = value.ok_or_else(|| invalid(format!("Topic config {key} has no value.")))?;
-    (policy.check_topic_config)(key, value).map_err(invalid)?;
-    Ok(value)
+fn check_configs(policy: &Policy, configs: &Configs) -> Result<(), Fault> {
+    (policy.check_topic_configs)(configs)
+        .map_err(|message| Fault::with(Code::InvalidConfig, message))
 }

@@ -25,11 +25,16 @@ use rustc_hash::FxHashMap;
 use crate::base::fault::{Code, Fault};
 use crate::base::ids::{TopicPartition, Uuid};
 
-pub use decide::{Command, ConfigEdit, NewPartitions, NewTopic, Policy, TopicKey, decide};
+pub use decide::{
+    CheckConfigs, Command, ConfigEdit, NewPartitions, NewTopic, Policy, TopicKey, decide,
+};
 pub use names::{check_topic_name, is_internal};
 
 /// Configs that differ from their defaults, by Kafka's key.
 pub type Configs = BTreeMap<String, String>;
+
+/// The leader of a partition that nobody serves.
+pub const NO_LEADER: i32 = -1;
 
 /// One topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +101,7 @@ pub struct Catalog {
     partition_count: u64,
     deleted: BTreeMap<Uuid, Arc<Topic>>,
     broker_configs: BTreeMap<BrokerScope, Configs>,
-    /// Partitions that another node owns; this node owns the rest.
+    /// Partitions that another node owns or none; this node owns the rest.
     elsewhere: BTreeMap<TopicPartition, i32>,
 }
 
@@ -167,14 +172,14 @@ impl Catalog {
         i32::try_from(self.start.saturating_sub(topic.created_at_start)).unwrap_or(i32::MAX)
     }
 
-    /// The node that leads a partition.
+    /// The node that leads a partition, [`NO_LEADER`] if none does.
     #[must_use]
     pub fn leader(&self, partition: TopicPartition) -> i32 {
         self.elsewhere.get(&partition).copied().unwrap_or(self.node_id)
     }
 
-    /// The same catalog with one partition led by another node: a stand-in for the ownership map
-    /// of a cluster.
+    /// The same catalog with one partition led by another node, as in a cluster, or by none: its
+    /// log could not be opened.
     #[must_use]
     pub fn with_leader(mut self, partition: TopicPartition, node_id: i32) -> Self {
         self.elsewhere.insert(partition, node_id);
@@ -184,17 +189,22 @@ impl Catalog {
     /// One partition of a topic, if this node leads it.
     ///
     /// # Errors
-    /// UNKNOWN_TOPIC_OR_PARTITION, or NOT_LEADER_OR_FOLLOWER if another node leads it.
+    /// UNKNOWN_TOPIC_OR_PARTITION, NOT_LEADER_OR_FOLLOWER if another node leads it, or
+    /// KAFKA_STORAGE_ERROR if none does.
     pub fn led_here(&self, topic: &Topic, partition: i32) -> Result<TopicPartition, Fault> {
         if !topic.has_partition(partition) {
             return Err(Code::UnknownTopicOrPartition.into());
         }
         let partition = TopicPartition::new(topic.id, partition);
-        // The map is empty on a single node: no look-up on the way of every produce.
-        if !self.elsewhere.is_empty() && self.leader(partition) != self.node_id {
-            return Err(Code::NotLeaderOrFollower.into());
+        // The map is empty on a sound single node: no look-up on the way of every produce.
+        if self.elsewhere.is_empty() {
+            return Ok(partition);
         }
-        Ok(partition)
+        match self.leader(partition) {
+            node if node == self.node_id => Ok(partition),
+            NO_LEADER => Err(Code::KafkaStorageError.into()),
+            _ => Err(Code::NotLeaderOrFollower.into()),
+        }
     }
 
     /// Takes a change in. Total: whatever [`decide`] gives or the store holds can be applied.

@@ -27,6 +27,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep};
 
 use crate::base::metrics::Text;
+use crate::base::settings::Address;
 
 /// Open connections; more wait in the backlog.
 const MAX_CONNECTIONS: usize = 64;
@@ -75,9 +76,10 @@ impl HttpServer {
     ///
     /// # Errors
     /// One line with the remedy, if the address can't be had.
-    pub async fn start(address: &str, probes: Probes) -> Result<Self, String> {
-        let listener =
-            TcpListener::bind(address).await.map_err(|error| refusal(address, &error))?;
+    pub async fn start(address: &Address, probes: Probes) -> Result<Self, String> {
+        let host = if address.host.is_empty() { "0.0.0.0" } else { &address.host };
+        let bound = TcpListener::bind((host, address.port)).await;
+        let listener = bound.map_err(|error| refusal(address, &error))?;
         let address = listener.local_addr().map_err(|error| refusal(address, &error))?;
         let router = router(Arc::new(probes), Arc::new(own_hosts(address)));
         let capped = Capped { listener, permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)) };
@@ -101,7 +103,7 @@ impl HttpServer {
     }
 }
 
-fn refusal(address: &str, error: &io::Error) -> String {
+fn refusal(address: &Address, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => format!(
             "http: {address} is in use by another program (another broker?); stop it, or choose another with --http HOST:PORT"

@@ -3,13 +3,7 @@
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::fmt;
 
-/// How log lines look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogFormat {
-    #[default]
-    Text,
-    Json,
-}
+use crate::base::settings::LogFormat;
 
 /// Starts logging for the whole process. `filter` is a level (`info`) or directives by module
 /// (`klamm::server=debug,warn`).

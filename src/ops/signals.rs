@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT ask for a clean stop; a second one ends the process at once.
+//! SIGTERM and SIGINT: requests to stop, one after the other, for the broker to obey.
 
 use std::io;
 

@@ -29,6 +29,9 @@ use crate::wire::frame::SIZE_BYTES;
 /// Unfinished requests of one connection.
 const MAX_PENDING: usize = 64;
 
+/// Room for pending requests that an idle connection keeps.
+const KEPT_PENDING: usize = 16;
+
 /// Unsent reply bytes in memory from which on a connection begins no further request.
 const UNSENT_BYTES: usize = 1 << 20;
 
@@ -114,7 +117,6 @@ impl<S: Service> Connection<S> {
         if let Poll::Ready(end) = self.poll_traffic(now, cx) {
             return Poll::Ready(end);
         }
-        self.count_held();
         let busy = !self.pending.is_empty();
         let (deadline, end) = self.waits.deadline(&self.shared.limits, busy);
         self.alarm.poll(deadline, now, cx).map(|()| self.closing.take().unwrap_or(end))
@@ -124,6 +126,8 @@ impl<S: Service> Connection<S> {
     fn poll_traffic(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<End> {
         loop {
             self.settle(now, cx);
+            // Before replies leave, so that whoever has one finds its request off the books.
+            self.share.set(self.reader.held_bytes() + self.pending_bytes);
             match self.poll_send(now, cx) {
                 Poll::Ready(Err(end)) => return Poll::Ready(end),
                 Poll::Ready(Ok(())) => {}
@@ -163,6 +167,9 @@ impl<S: Service> Connection<S> {
             self.pending_bytes -= frame_bytes;
             self.finish(ending, now);
         }
+        if self.pending.capacity() > KEPT_PENDING {
+            self.pending = VecDeque::new();
+        }
     }
 
     fn finish(&mut self, ending: Ending, now: Instant) {
@@ -190,7 +197,7 @@ impl<S: Service> Connection<S> {
             return Poll::Ready(Ok(()));
         }
         let mut sent = 0;
-        let polled = self.writer.poll_send(&self.socket, &mut sent, cx);
+        let polled = self.writer.poll_send(&self.socket, &self.shared.pool, &mut sent, cx);
         self.shared.metrics.sent_bytes.add(sent);
         self.waits.sent(sent, polled.is_pending(), now);
         polled.map_err(End::Lost)
@@ -219,7 +226,6 @@ impl<S: Service> Connection<S> {
                 self.shared.metrics.received_bytes.add(count as u64);
                 let begun = self.begin_frames(now);
                 self.waits.received(self.reader.part_bytes(), begun, now);
-                self.count_held();
                 Poll::Ready(Ok(()))
             }
         }
@@ -249,10 +255,5 @@ impl<S: Service> Connection<S> {
         };
         self.pending_bytes += frame_bytes;
         self.pending.push_back(Pending { state, frame_bytes });
-    }
-
-    /// Tells the budget what this connection holds.
-    fn count_held(&mut self) {
-        self.share.set(self.reader.held_bytes() + self.pending_bytes);
     }
 }

@@ -15,8 +15,9 @@ use tokio::time::Instant;
 use super::connection::{Connection, Shared};
 use super::registry::{Registry, Slot};
 use super::service::Service;
-use super::settings::{Limits, ListenerAddress};
+use super::settings::Limits;
 use crate::api::connection::ListenerInfo;
+use crate::base::settings;
 
 /// The least backlog, whatever is configured.
 const MIN_BACKLOG: u32 = 1024;
@@ -46,10 +47,11 @@ pub struct Listener {
 impl Listener {
     /// # Errors
     /// With the address and a remedy, if it can't be bound.
-    pub async fn bind(listener: &ListenerAddress, limits: &Limits) -> Result<Self, ListenError> {
+    pub async fn bind(listener: &settings::Listener, limits: &Limits) -> Result<Self, ListenError> {
         let name = listener.name.clone();
-        let host = if listener.host.is_empty() { "0.0.0.0" } else { &listener.host };
-        let resolved = tokio::net::lookup_host((host.trim_matches(['[', ']']), listener.port))
+        let settings::Address { host, port } = &listener.bind;
+        let host = if host.is_empty() { "0.0.0.0" } else { host };
+        let resolved = tokio::net::lookup_host((host, *port))
             .await
             .and_then(|mut found| found.next().ok_or(io::ErrorKind::NotFound.into()));
         let address = match resolved {
@@ -84,6 +86,7 @@ impl Listener {
             let (socket, address) = match self.socket.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
+                    shared.metrics.accepts_failed.add(1);
                     tracing::warn!(listener = info.name, "accept failed: {error}");
                     tokio::time::sleep_until(Instant::now() + ACCEPT_RETRY).await;
                     continue;

@@ -36,7 +36,7 @@ use registry::{Phase, Registry};
 
 pub use listener::{ListenError, Listener};
 pub use service::Service;
-pub use settings::{Limits, ListenerAddress};
+pub use settings::Limits;
 
 /// A running server. Dropping it stops nothing; see [`Server::stop`].
 pub struct Server {

@@ -1,18 +1,8 @@
-//! The server's settings, as plain data. Defaults are Kafka's where the key is Kafka's, except
-//! the caps, which Kafka leaves open.
+//! The bounds of the server, as plain data.
 
 use std::time::Duration;
 
-/// One address to listen on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListenerAddress {
-    /// The listener's name, `PLAINTEXT` for instance.
-    pub name: String,
-    /// Host name or address; empty for all interfaces.
-    pub host: String,
-    /// 0 lets the system choose.
-    pub port: u16,
-}
+use crate::base::settings::Settings;
 
 /// Bounds of the server and of each of its connections.
 #[derive(Clone, Debug)]
@@ -38,6 +28,23 @@ pub struct Limits {
     pub frame: Duration,
     /// How long a client may leave its replies unread.
     pub send_stall: Duration,
+}
+
+impl From<&Settings> for Limits {
+    fn from(settings: &Settings) -> Self {
+        let size = |value: u32| usize::try_from(value).unwrap_or(usize::MAX);
+        Self {
+            backlog: settings.socket_listen_backlog_size,
+            max_connections: size(settings.max_connections),
+            max_connections_per_ip: size(settings.max_connections_per_ip),
+            request_max_bytes: size(settings.socket_request_max_bytes),
+            queued_max_bytes: settings
+                .queued_max_request_bytes
+                .map_or(usize::MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+            idle: Duration::from_millis(settings.connections_max_idle_ms),
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for Limits {

@@ -21,6 +21,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
+use super::pool::Pool;
 use crate::api::reply::{Chunk, Reply};
 use crate::store::File;
 
@@ -29,6 +30,9 @@ const GATHERED: usize = 32;
 
 /// File chunks up to this size are copied and gathered.
 const COPIED_BYTES: u64 = 16 << 10;
+
+/// No more is copied while so much waits in memory: clients that don't read hold it.
+const COPIED_TOTAL_BYTES: usize = 64 << 10;
 
 /// How much of a file is looked up, and read in advance where it is cold, at a time.
 const WINDOW_BYTES: u64 = 1 << 20;
@@ -93,6 +97,7 @@ impl Writer {
     pub(super) fn poll_send(
         &mut self,
         socket: &TcpStream,
+        pool: &Arc<Pool>,
         sent: &mut u64,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
@@ -102,7 +107,7 @@ impl Writer {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            *sent += ready!(self.poll_front(socket, cx))?;
+            *sent += ready!(self.poll_front(socket, pool, cx))?;
         }
         if self.queue.capacity() > GATHERED {
             self.queue = VecDeque::new();
@@ -110,7 +115,12 @@ impl Writer {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_front(&mut self, socket: &TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
+    fn poll_front(
+        &mut self,
+        socket: &TcpStream,
+        pool: &Arc<Pool>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<u64>> {
         self.copy_small_files();
         match &self.queue[0] {
             Chunk::Bytes(_) => {
@@ -120,7 +130,7 @@ impl Writer {
             }
             Chunk::File { file, position, len } => {
                 let (file, position, len_bytes) = (Arc::clone(file), *position, *len);
-                let cached = match ready!(self.poll_window(&file, position, len_bytes, cx))? {
+                let cached = match ready!(self.poll_window(&file, position, len_bytes, pool, cx))? {
                     Read::Cached(cached) => cached.min(len_bytes),
                     Read::Bytes(bytes) => {
                         self.advance_file(bytes.len() as u64);
@@ -141,7 +151,7 @@ impl Writer {
     fn copy_small_files(&mut self) {
         for chunk in self.queue.iter_mut().take(GATHERED) {
             if let Chunk::File { file, position, len } = chunk {
-                let small = *len <= COPIED_BYTES;
+                let small = *len <= COPIED_BYTES && self.memory_bytes < COPIED_TOTAL_BYTES;
                 let Some(bytes) = small.then(|| read_cached(&**file, *position, *len)).flatten()
                 else {
                     return;
@@ -203,6 +213,7 @@ impl Writer {
         file: &Arc<dyn File>,
         position: u64,
         len_bytes: u64,
+        pool: &Arc<Pool>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<Read>> {
         if matches!(self.window, Window::Unknown) {
@@ -210,8 +221,8 @@ impl Writer {
             self.window = if is_cached(&**file, position, window) {
                 Window::Cached(window)
             } else {
-                let file = Arc::clone(file);
-                let work = move || read_cold(&*file, position, window);
+                let (file, pool) = (Arc::clone(file), Arc::clone(pool));
+                let work = move || read_cold(&*file, position, window, &pool);
                 Window::Reading(tokio::task::spawn_blocking(work))
             };
         }
@@ -282,13 +293,15 @@ fn is_cached(file: &dyn File, position: u64, len_bytes: u64) -> bool {
 }
 
 /// Brings a range into the page cache by reading it; blocks.
-fn read_cold(file: &dyn File, position: u64, len_bytes: u64) -> io::Result<Read> {
-    let mut bytes = vec![0; usize::try_from(len_bytes).map_err(io::Error::other)?];
-    if file.read_at(&mut bytes, position)? < bytes.len() {
+fn read_cold(file: &dyn File, position: u64, len_bytes: u64, pool: &Arc<Pool>) -> io::Result<Read> {
+    let len = usize::try_from(len_bytes).map_err(io::Error::other)?;
+    let mut buffer = pool.take(len);
+    if file.read_at(buffer.room(len), position)? < len {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
+    buffer.advance(len);
     Ok(match file.descriptor() {
         Some(_) => Read::Cached(len_bytes),
-        None => Read::Bytes(bytes.into()),
+        None => Read::Bytes(buffer.freeze()),
     })
 }

@@ -2,4 +2,6 @@
 //! through a mailbox and read through the shared views.
 
 pub mod committer;
+pub mod identity;
+pub mod metadata;
 pub mod producer_ids;

@@ -284,3 +284,6 @@ fn take_nullable<'a>(input: &mut &'a [u8]) -> Result<Option<&'a [u8]>, RecordErr
         Err(_) => Ok(None),
     }
 }
+
+#[cfg(test)]
+mod tests;

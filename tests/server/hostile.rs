@@ -48,6 +48,22 @@ fn a_stranger_s_protocol_is_closed() {
 }
 
 #[test]
+fn a_defect_that_one_request_meets_ends_one_connection() {
+    let server = Running::start(Limits::default(), |frame| match &frame[4..] {
+        b"poison" => panic!("as a defect would"),
+        _ => echo(frame),
+    });
+    let mut bystander = server.connect();
+    let mut client = server.connect();
+    client.send_frame(b"\0\0\0\0poison");
+    assert!(client.receive_frame().is_none());
+    bystander.send_frame(b"\0\0\0\0hello");
+    assert!(bystander.receive_frame().is_some());
+    server.wait_for_an_end();
+    assert!(serves(&server));
+}
+
+#[test]
 fn a_frame_that_makes_no_progress_is_given_up() {
     let server = Running::start(impatient(), echo);
     let mut stuck: Vec<Client> = (0..5).map(|_| server.connect()).collect();

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use klamm::api::connection::ListenerInfo;
 use klamm::api::reply::{Chunk, Ending, Outcome, Reply};
 use klamm::base::metrics::Metrics;
-use klamm::server::{Limits, Listener, ListenerAddress, Server, Service};
+use klamm::base::settings;
+use klamm::server::{Limits, Listener, Server, Service};
 use tokio::runtime::Runtime;
 
 use crate::support::client::{Client, on_wire};
@@ -84,8 +85,9 @@ impl Running {
     }
 }
 
-pub fn loopback(port: u16) -> ListenerAddress {
-    ListenerAddress { name: "PLAINTEXT".into(), host: "127.0.0.1".into(), port }
+pub fn loopback(port: u16) -> settings::Listener {
+    let bind = settings::Address { host: "127.0.0.1".into(), port };
+    settings::Listener { name: "PLAINTEXT".into(), bind, advertised: None }
 }
 
 fn advertised() -> Arc<ListenerInfo> {

@@ -33,9 +33,9 @@ impl Source {
 
 /// Cuts a line at its `//`, unless that stands in a string, as in a URL.
 fn without_comment(line: &str) -> &str {
-    let comment = line.match_indices("//").map(|(at, _)| at);
     let outside_string = |at: &usize| line[..*at].matches('"').count().is_multiple_of(2);
-    comment.filter(outside_string).next().map_or(line, |at| &line[..at])
+    let comment = line.match_indices("//").map(|(at, _)| at).find(outside_string);
+    comment.map_or(line, |at| &line[..at])
 }
 
 /// All Rust files below some of the project's folders, sorted by path.

@@ -83,8 +83,11 @@ fn assert_crc_is_right(batch: &ValidBatch) {
     assert_eq!(header.total_bytes(), bytes.len());
 }
 
+/// One record's offset delta, timestamp, and then key and value, and each header's.
+type Seen = (i32, i64, Vec<Vec<Option<Vec<u8>>>>);
+
 /// Everything of a batch's records that a consumer sees.
-fn contents(header: &BatchHeader, records: &[u8]) -> Vec<(i32, i64, Vec<Vec<Option<Vec<u8>>>>)> {
+fn contents(header: &BatchHeader, records: &[u8]) -> Vec<Seen> {
     let mut seen = Vec::new();
     let owned = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
     let read = |record: &Record<'_>| {
@@ -462,16 +465,16 @@ proptest! {
         // As it is: nearly always stopped by the CRC.
         let _ = judge(bytes.clone().into());
         // Signed anew: what gets through must be readable.
-        if bytes.len() > HEADER_BYTES {
-            if let Ok(mut valid) = judge(signed(bytes)) {
-                valid.stamp(i64::MAX, i32::MAX, Some(i64::MIN));
-                assert_crc_is_right(&valid);
-                let count = valid.header().record_count;
-                let codec = valid.header().codec().unwrap();
-                let mut read = 0;
-                for_each(codec, valid.records(), count, 64 << 20, |_| read += 1).unwrap();
-                prop_assert_eq!(read, count);
-            }
+        if bytes.len() > HEADER_BYTES
+            && let Ok(mut valid) = judge(signed(bytes))
+        {
+            valid.stamp(i64::MAX, i32::MAX, Some(i64::MIN));
+            assert_crc_is_right(&valid);
+            let count = valid.header().record_count;
+            let codec = valid.header().codec().unwrap();
+            let mut read = 0;
+            for_each(codec, valid.records(), count, 64 << 20, |_| read += 1).unwrap();
+            prop_assert_eq!(read, count);
         }
     }
 }

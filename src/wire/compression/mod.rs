@@ -12,6 +12,9 @@ mod snappy;
 mod window;
 mod zstd;
 
+#[cfg(test)]
+mod tests;
+
 use std::cell::Cell;
 use std::ops::RangeInclusive;
 
@@ -181,21 +184,19 @@ impl Inflate<'_> {
     /// # Errors
     /// If the data is damaged, ends early, or passes the limit.
     pub fn more(&mut self) -> Result<bool, CompressionError> {
-        let (window, limit) = (&mut *self.window, self.left_bytes);
+        let too_large = CompressionError::TooLarge { limit_bytes: self.limit_bytes };
+        let window = &mut *self.window;
         let produced = match &mut self.source {
             Source::Plain(input) => {
                 window.extend(input);
                 std::mem::take(input).len()
             }
             Source::Gzip(stream) => stream.produce(window)?,
-            Source::Snappy(stream) => stream.produce(window, limit)?,
+            Source::Snappy(stream) => stream.produce(window, self.left_bytes)?.ok_or(too_large)?,
             Source::Lz4(stream) => stream.produce(window)?,
             Source::Zstd(stream) => stream.produce(window)?,
         };
-        self.left_bytes = self
-            .left_bytes
-            .checked_sub(produced)
-            .ok_or(CompressionError::TooLarge { limit_bytes: self.limit_bytes })?;
+        self.left_bytes = self.left_bytes.checked_sub(produced).ok_or(too_large)?;
         Ok(produced > 0)
     }
 }

@@ -62,26 +62,27 @@ impl<'a> Stream<'a> {
         Ok(Self { decoder: &mut context.decoder, framed, input })
     }
 
+    /// Decompresses the next block, or nothing if it says that it takes more than `left_bytes`.
     pub(super) fn produce(
         &mut self,
         window: &mut Window,
-        limit_bytes: usize,
-    ) -> Result<usize, CompressionError> {
+        left_bytes: usize,
+    ) -> Result<Option<usize>, CompressionError> {
         while let Some(block) = self.next_block()? {
             let length = snap::raw::decompress_len(block).map_err(|_| corrupt("length"))?;
             if length > block.len().saturating_mul(MOST_EXPANSION) {
                 return Err(corrupt("length"));
             }
-            if length > limit_bytes {
-                return Err(CompressionError::TooLarge { limit_bytes });
+            if length > left_bytes {
+                return Ok(None);
             }
             self.decoder.decompress(block, window.room(length)).map_err(|_| corrupt("block"))?;
             window.advance(length);
             if length > 0 {
-                return Ok(length);
+                return Ok(Some(length));
             }
         }
-        Ok(0)
+        Ok(Some(0))
     }
 
     fn next_block(&mut self) -> Result<Option<&'a [u8]>, CompressionError> {
