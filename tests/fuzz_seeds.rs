@@ -20,6 +20,11 @@ fn replay(target: &str, run: fn(&[u8])) {
 }
 
 #[test]
+fn batches() {
+    replay("batch", targets::batch);
+}
+
+#[test]
 fn frames() {
     replay("frame", targets::frame);
 }

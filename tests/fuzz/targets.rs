@@ -1,15 +1,18 @@
 //! What the fuzz targets do with their input. Also compiled into the test that replays the
 //! corpus, so that every input ever found is tried by an ordinary `cargo test`.
 //!
-//! Each function panics when the broker would do something it must never do; malformed input
+//! A target panics when the broker would do something it must never do; malformed input
 //! itself is no failure.
 
 #![allow(dead_code, reason = "each fuzz binary uses one of the targets")]
 
 use bytes::{Buf, Bytes};
 use kafka_protocol::messages::{ApiKey, RequestKind};
+use klamm::log::validate::{BatchRules, CompressionRule, ValidBatch, validate};
+use klamm::wire::batch::{BatchHeader, CRC_START, HEADER_BYTES, TimestampType};
+use klamm::wire::compression::Codec;
 use klamm::wire::schema::APIS;
-use klamm::wire::{bounds, frame, request};
+use klamm::wire::{bounds, frame, records, request};
 
 /// `socket.request.max.bytes` of the fuzzed connection.
 const MAX_FRAME_BYTES: usize = 1 << 20;
@@ -45,5 +48,69 @@ fn decode_if_safe(key: i16, version: i16, mut body: Bytes) {
     let key = ApiKey::try_from(key).expect("every API of the tables has a key");
     if let Ok(request) = RequestKind::decode(key, &mut body, version) {
         assert_eq!(bytes - body.len(), bounds.used_bytes, "{request:?}");
+    }
+}
+
+/// Wall time of the fuzzed broker: 2023-11-14.
+const NOW_MS: i64 = 1_700_000_000_000;
+/// Cap on what a compressed batch may become.
+const MAX_DECOMPRESSED_BYTES: usize = 1 << 20;
+
+/// The records field of one partition of a produce request. The first byte chooses the rules;
+/// half of the inputs get their length and CRC put right, or none would come further than that.
+pub fn batch(input: &[u8]) {
+    let [choice, batch @ ..] = input else { return };
+    let mut batch = batch.to_vec();
+    if choice & 1 == 0 && batch.len() >= HEADER_BYTES {
+        let length = (batch.len() - 12) as u32;
+        batch[8..12].copy_from_slice(&length.to_be_bytes());
+        let crc = crc32c::crc32c(&batch[CRC_START..]);
+        batch[17..21].copy_from_slice(&crc.to_be_bytes());
+    }
+    let rules = rules(*choice);
+    let produce_version = if choice & 0x80 == 0 { 9 } else { 3 };
+    let Ok(mut valid) = validate(batch.into(), produce_version, &rules, NOW_MS) else { return };
+    valid.stamp(1_000, 3, Some(NOW_MS));
+    assert_stored_batch_is_sound(&valid);
+}
+
+fn rules(choice: u8) -> BatchRules {
+    let rebuilt_as = Codec::from_id(i16::from(choice >> 1 & 7));
+    BatchRules {
+        max_message_bytes: 1 << 20,
+        segment_bytes: 1 << 24,
+        compacted: choice & 0x10 != 0,
+        timestamp_type: match choice & 0x20 {
+            0 => TimestampType::CreateTime,
+            _ => TimestampType::LogAppendTime,
+        },
+        timestamp_before_max_ms: i64::MAX,
+        timestamp_after_max_ms: 3_600_000,
+        compression: match rebuilt_as {
+            Some(codec) => CompressionRule::To { codec, level: None },
+            None => CompressionRule::Producer,
+        },
+        max_decompressed_bytes: MAX_DECOMPRESSED_BYTES,
+        open_compressed: choice & 0x40 == 0,
+    }
+}
+
+/// What goes into a segment reads back: header, checksum, and every record if they were opened.
+fn assert_stored_batch_is_sound(valid: &ValidBatch) {
+    let stored = [&valid.header_bytes()[..], valid.records()].concat();
+    let header = BatchHeader::parse(&stored).expect("a stored header reads back");
+    assert_eq!(header.total_bytes(), stored.len());
+    assert_eq!(header.crc, crc32c::crc32c(&stored[CRC_START..]));
+    assert_eq!((header.base_offset, header.leader_epoch), (1_000, 3));
+    let codec = header.codec().expect("a stored batch has a codec");
+    let mut seen = 0;
+    let body = &stored[HEADER_BYTES..];
+    let read =
+        records::for_each(codec, body, header.record_count, MAX_DECOMPRESSED_BYTES, |record| {
+            seen += 1;
+            record.headers.iter().for_each(drop);
+        });
+    if read.is_ok() {
+        assert_eq!(seen, header.record_count);
     }
 }

@@ -1,3 +1,5 @@
+//! A stream of frames, through `targets::frame`.
+
 #![no_main]
 
 #[path = "../targets.rs"]

@@ -1,3 +1,5 @@
+//! A request body, through `targets::request`.
+
 #![no_main]
 
 #[path = "../targets.rs"]
