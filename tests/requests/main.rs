@@ -68,7 +68,7 @@ fn the_tables_cover_what_the_decoder_can_decode() {
 #[test]
 fn a_request_that_ends_early_is_refused() {
     for_every_request(|api, version, body, _| {
-        for end in 0..body.len() {
+        for end in (0..body.len()).step_by(1 + body.len() / 64) {
             let refused = bounds::check(api.key, version, &body[..end]);
             assert!(
                 matches!(refused, Err(Malformed::Truncated { .. })),
