@@ -72,7 +72,8 @@ impl<'a> Pass<'a> {
     /// Takes the header's word for what it says of the records' timestamps.
     pub(super) fn trust_header(&mut self) -> Result<(), Refusal> {
         for timestamp_ms in [self.header.base_timestamp_ms, self.header.max_timestamp_ms] {
-            if let Err(message) = self.check_timestamp(timestamp_ms) {
+            if !self.accepts_timestamp(timestamp_ms) {
+                let message = self.timestamp_message(timestamp_ms);
                 return Err(Refusal::new(Code::InvalidTimestamp, message));
             }
         }
@@ -96,9 +97,9 @@ impl<'a> Pass<'a> {
         self.consecutive &= record.offset_delta == self.index;
         if self.rules.compacted && record.key.is_none() {
             self.fault("a compacted topic takes no record without a key".to_owned());
-        } else if let Err(message) = self.check_timestamp(timestamp_ms) {
+        } else if !self.accepts_timestamp(timestamp_ms) {
             self.timestamp_fault = true;
-            self.fault(message);
+            self.fault(self.timestamp_message(timestamp_ms));
         } else if let Err(message) = inspector.record(self.index, record) {
             self.fault(message);
         }
@@ -106,22 +107,22 @@ impl<'a> Pass<'a> {
     }
 
     #[inline]
-    fn check_timestamp(&self, timestamp_ms: i64) -> Result<(), String> {
+    fn accepts_timestamp(&self, timestamp_ms: i64) -> bool {
         if self.rules.timestamp_type == TimestampType::CreateTime && timestamp_ms != NO_TIMESTAMP {
             let behind_ms = self.now_ms.wrapping_sub(timestamp_ms);
-            if behind_ms > self.rules.timestamp_before_max_ms
-                || behind_ms.wrapping_neg() > self.rules.timestamp_after_max_ms
-            {
-                return Err(self.out_of_range(timestamp_ms));
-            }
-        } else if self.header.timestamp_type() == TimestampType::LogAppendTime {
-            return Err("only the broker sets the timestamp type LogAppendTime".to_owned());
+            behind_ms <= self.rules.timestamp_before_max_ms
+                && behind_ms.wrapping_neg() <= self.rules.timestamp_after_max_ms
+        } else {
+            self.header.timestamp_type() == TimestampType::CreateTime
         }
-        Ok(())
     }
 
+    /// Why a timestamp is not accepted.
     #[cold]
-    fn out_of_range(&self, timestamp_ms: i64) -> String {
+    fn timestamp_message(&self, timestamp_ms: i64) -> String {
+        if self.rules.timestamp_type != TimestampType::CreateTime || timestamp_ms == NO_TIMESTAMP {
+            return "only the broker sets the timestamp type LogAppendTime".to_owned();
+        }
         let earliest_ms = self.now_ms.saturating_sub(self.rules.timestamp_before_max_ms);
         let latest_ms = self.now_ms.saturating_add(self.rules.timestamp_after_max_ms);
         format!("timestamp {timestamp_ms} is outside {earliest_ms}..={latest_ms}")
