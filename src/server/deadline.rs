@@ -136,3 +136,78 @@ impl Alarm {
         Poll::Pending
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Script {
+        start: Instant,
+        waits: Waits,
+        limits: Limits,
+    }
+
+    impl Script {
+        fn new() -> Self {
+            let start = Instant::now();
+            Self { start, waits: Waits::start(start), limits: Limits::default() }
+        }
+
+        fn at(&self, seconds: u64) -> Instant {
+            self.start + Duration::from_secs(seconds)
+        }
+
+        /// Seconds after the start, and whose fault it is.
+        fn deadline(&self, busy: bool) -> Option<(u64, bool)> {
+            let (deadline, end) = self.waits.deadline(&self.limits, busy);
+            deadline.map(|deadline| ((deadline - self.start).as_secs(), end.is_fault()))
+        }
+    }
+
+    #[test]
+    fn first_the_hand_shake_then_idleness() {
+        let mut script = Script::new();
+        assert_eq!(script.deadline(false), Some((15, true)));
+        script.waits.received(0, true, script.at(5));
+        assert_eq!(script.deadline(false), Some((605, false)));
+        script.waits.sent(100, false, script.at(9));
+        assert_eq!(script.deadline(false), Some((609, false)));
+        assert_eq!(script.deadline(true), None, "the service bounds what it answers later");
+    }
+
+    #[test]
+    fn a_begun_frame_buys_time_with_bytes_not_with_arrivals() {
+        let mut script = Script::new();
+        script.waits.received(4, false, script.at(1));
+        assert_eq!(script.deadline(false), Some((31, true)), "bytes alone are no hand-shake");
+        script.waits.received(30 << 10, false, script.at(29));
+        assert_eq!(script.deadline(true), Some((31, true)));
+        script.waits.received(4 + (10 << 20), false, script.at(30));
+        assert_eq!(script.deadline(true), Some((31 + 320, true)), "32 KiB a second");
+        script.waits.received(7, true, script.at(40));
+        assert_eq!(script.deadline(true), Some((70, true)), "the next frame begins anew");
+    }
+
+    #[test]
+    fn the_broker_s_own_pauses_are_not_held_against_the_client() {
+        let mut script = Script::new();
+        script.waits.received(100, false, script.at(1));
+        script.waits.paused();
+        assert_eq!(script.deadline(false), None);
+        script.waits.resumed(script.at(500));
+        assert_eq!(script.deadline(false), Some((530, true)));
+    }
+
+    #[test]
+    fn unread_replies_and_closing_have_their_own_time() {
+        let mut script = Script::new();
+        script.waits.received(0, true, script.at(1));
+        script.waits.sent(10, true, script.at(2));
+        script.waits.sent(0, true, script.at(50));
+        assert_eq!(script.deadline(true), Some((62, true)), "since the socket took the last byte");
+        script.waits.sent(1, true, script.at(60));
+        assert_eq!(script.deadline(true), Some((120, true)));
+        script.waits.closing(script.at(70));
+        assert_eq!(script.deadline(true), Some((80, false)));
+    }
+}
