@@ -8,10 +8,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -20,25 +17,14 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use serde::Serialize;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, Sleep};
 
+use super::capped::Capped;
 use crate::base::metrics::Text;
 use crate::base::settings::Address;
 
-/// Open connections; more wait in the backlog.
-const MAX_CONNECTIONS: usize = 64;
-
 const MAX_BODY_BYTES: usize = 64 << 10;
-
-/// From connecting, or the last byte of a response, to the next response.
-const MAX_SILENCE: Duration = Duration::from_secs(30);
-
-/// Pause after a failed accept, which most often means that descriptors have run out.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// What the endpoint asks the broker. Called on worker threads: must not block.
 pub struct Probes {
@@ -82,9 +68,8 @@ impl HttpServer {
         let listener = bound.map_err(|error| refusal(address, &error))?;
         let address = listener.local_addr().map_err(|error| refusal(address, &error))?;
         let router = router(Arc::new(probes), Arc::new(own_hosts(address)));
-        let capped = Capped { listener, permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)) };
         let task = tokio::spawn(async move {
-            if let Err(error) = axum::serve(capped, router).await {
+            if let Err(error) = axum::serve(Capped::new(listener), router).await {
                 tracing::error!("http: {error}");
             }
         });
@@ -186,85 +171,4 @@ fn check_write(headers: &HeaderMap, hosts: &[String]) -> Result<(), ApiError> {
 
 fn error(status: StatusCode, code: &'static str, message: impl Into<String>) -> ApiError {
     ApiError { status, code, message: message.into() }
-}
-
-/// A listener with a cap on open connections.
-struct Capped {
-    listener: TcpListener,
-    permits: Arc<Semaphore>,
-}
-
-impl axum::serve::Listener for Capped {
-    type Io = Timed;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Timed, SocketAddr) {
-        let permit = Arc::clone(&self.permits).acquire_owned().await;
-        let permit = permit.expect("the semaphore is never closed");
-        loop {
-            match self.listener.accept().await {
-                Ok((stream, peer)) => return (Timed::new(stream, permit), peer),
-                Err(error) => {
-                    tracing::warn!("http: accept failed: {error}");
-                    tokio::time::sleep_until(Instant::now() + ACCEPT_RETRY).await;
-                }
-            }
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-}
-
-/// A connection that fails its reader after [`MAX_SILENCE`] without a response.
-struct Timed {
-    stream: TcpStream,
-    deadline: Pin<Box<Sleep>>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Timed {
-    fn new(stream: TcpStream, permit: OwnedSemaphorePermit) -> Self {
-        let deadline = Box::pin(tokio::time::sleep_until(Instant::now() + MAX_SILENCE));
-        Self { stream, deadline, _permit: permit }
-    }
-}
-
-impl AsyncRead for Timed {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.deadline.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        Pin::new(&mut self.stream).poll_read(cx, into)
-    }
-}
-
-impl AsyncWrite for Timed {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        if self.deadline.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        if let Poll::Ready(Ok(_)) = polled {
-            self.deadline.as_mut().reset(Instant::now() + MAX_SILENCE);
-        }
-        polled
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
 }

@@ -5,6 +5,7 @@
 //! numbers?", so it can be up while recovery still runs.
 
 pub mod banner;
+mod capped;
 pub mod http;
 pub mod logs;
 pub mod process;
