@@ -64,6 +64,13 @@ impl LeaderEpochs {
         }
     }
 
+    /// The epoch in which the record at `offset` was written; `None` if it lies before the first.
+    #[must_use]
+    pub fn epoch_of(&self, offset: i64) -> Option<i32> {
+        let after = self.0.partition_point(|known| known.start_offset <= offset);
+        after.checked_sub(1).map(|at| self.0[at].epoch)
+    }
+
     /// Forgets what starts at or after `log_end`. True if anything changed.
     pub fn cut_tail(&mut self, log_end: i64) -> bool {
         let before = self.0.len();
@@ -142,6 +149,14 @@ mod tests {
         assert_eq!(epochs.end_offset_for(1, 50), (1, 0));
         assert_eq!(epochs.end_offset_for(8, 50), UNDEFINED);
         assert_eq!(LeaderEpochs::default().end_offset_for(0, 50), UNDEFINED);
+    }
+
+    #[test]
+    fn a_record_belongs_to_the_last_epoch_that_started_at_or_before_it() {
+        let epochs = epochs(&[(2, 5), (4, 11)]);
+        let of = |offset| epochs.epoch_of(offset);
+        assert_eq!((of(4), of(5), of(10)), (None, Some(2), Some(2)));
+        assert_eq!((of(11), of(900)), (Some(4), Some(4)));
     }
 
     #[test]

@@ -121,6 +121,16 @@ impl PartitionView {
         }
     }
 
+    /// The leader epoch of the record at `offset`, -1 if unknown; at the log's end, that of the
+    /// next one.
+    #[must_use]
+    pub fn epoch_at(&self, offset: i64) -> i32 {
+        if offset >= self.log_end() {
+            return self.leader_epoch();
+        }
+        self.epochs.load().epoch_of(offset).unwrap_or(-1)
+    }
+
     /// Moves the visible end to that of an append and wakes who waits here; never back.
     pub fn advance(&self, end: &End) {
         // The watermark first: a reader takes the bytes before it reports the watermark, and so
