@@ -19,6 +19,7 @@ use super::Row;
 use super::buffer::AlignedBuffer;
 use super::frame::{self, FrameSize, Mark};
 use super::replay::Replay;
+use crate::base::crash_point;
 use crate::store::{DIRECT_ALIGN_BYTES, File, Files, OpenMode, Resize};
 
 /// What a new run leaves out of the sequence: more than the frames of one file, of which only the
@@ -194,6 +195,7 @@ impl CommitLog {
         frame::encode(mark, size, rows, frame);
         let active = self.active.as_ref().expect("there is room, so there is a file");
         active.file.write_at(&[IoSlice::new(frame)], self.position)?;
+        crash_point::pass("commit-unsynced");
         if self.settings.durable && self.mode == OpenMode::Write {
             active.file.sync()?;
         }
@@ -219,6 +221,7 @@ impl CommitLog {
     }
 
     fn recycle(&mut self, file: RingFile) {
+        crash_point::pass("recycle");
         let others = self.full.len() + self.free.len() + usize::from(self.active.is_some());
         let kept_bytes = (others as u64 + 1) * self.settings.file_bytes;
         let regular = file.room_bytes == self.settings.file_bytes;
@@ -235,6 +238,7 @@ impl CommitLog {
             return Ok(true);
         }
         let Some(next) = self.next_file(len)? else { return Ok(false) };
+        crash_point::pass("commit-next-file");
         if let Some(mut last) = self.active.replace(next) {
             last.last_sequence = self.last.sequence;
             self.full.push_back(last);

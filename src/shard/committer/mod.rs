@@ -22,6 +22,7 @@ use std::thread::JoinHandle;
 
 use smallvec::SmallVec;
 
+use crate::base::crash_point;
 use crate::base::env::Env;
 use crate::log::commit::{CommitError, CommitLog, Row};
 use crate::store::File;
@@ -46,8 +47,9 @@ impl<F: FnOnce(Result<(), &CommitError>) + Send> Completion for F {
 /// A batch to commit.
 pub struct Submitted {
     pub row: Row,
-    /// The segment that holds the batch already, for a batch that may be made durable there. Its
-    /// name must be durable in its directory.
+    /// The segment that holds the batch already, for a batch that may be made durable there. Only
+    /// if recovery would find it there: the file's name is durable in its directory, and no
+    /// staged batch that lies before it is still to be written.
     pub segment: Option<Arc<dyn File>>,
 }
 
@@ -208,7 +210,9 @@ impl<C: Completion> Committer<C> {
             segment.sync().map_err(|error| self.log.fail(error))?;
         }
         let batches = self.taken.iter().take(count).flat_map(|submission| &submission.batches);
+        crash_point::pass("commit-before");
         self.log.write(batches.map(|batch| &batch.row))?;
+        crash_point::pass("commit-after");
         Ok(count)
     }
 
