@@ -38,6 +38,11 @@ pub struct SyncWork {
 }
 
 impl SyncWork {
+    /// The sync of one open file.
+    pub fn of(file: Arc<dyn File>) -> Self {
+        Self { files: vec![file], ..Self::default() }
+    }
+
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.files.is_empty()

@@ -3,6 +3,7 @@
 mod active;
 pub mod cache;
 pub mod checkpoint;
+pub mod checkpoint_file;
 pub mod commit;
 pub mod dir;
 pub mod epochs;
