@@ -1,0 +1,91 @@
+"""The broker under test (klamm; with `--broker kafka` the oracle), the clients, and the table of
+what each client was seen to do."""
+
+import itertools
+from collections import defaultdict
+
+import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
+
+import peers
+from harness import broker as brokers, wait
+
+NAMES = itertools.count(1)
+RESULTS = defaultdict(lambda: defaultdict(int))
+REASONS = defaultdict(set)
+VERSIONS = {}
+
+
+def pytest_addoption(parser):
+    parser.addoption("--broker", choices=["klamm", "kafka"], default="klamm", help="what to test")
+
+
+@pytest.fixture(scope="session")
+def broker(request, tmp_path_factory):
+    kind = brokers.Kafka if request.config.getoption("--broker") == "kafka" else brokers.Klamm
+    started = kind(tmp_path_factory.mktemp("broker"), {"num.partitions": 4}).start()
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="session")
+def all_clients(broker):
+    made = {name: peer(broker.bootstrap) for name, peer in peers.ALL.items()}
+    VERSIONS.update({name: client.version() for name, client in made.items()})
+    yield made
+    for client in made.values():
+        client.close()
+
+
+@pytest.fixture
+def client(request, all_clients):
+    """The client a test is repeated for; see `for_each_client`."""
+    return all_clients[request.param]
+
+
+def pytest_generate_tests(metafunc):
+    if "client" in metafunc.fixturenames:
+        metafunc.parametrize("client", list(peers.ALL), indirect=True)
+
+
+@pytest.fixture(scope="session")
+def admin(broker):
+    return AdminClient({"bootstrap.servers": broker.bootstrap, "log.connection.close": False})
+
+
+@pytest.fixture
+def make_topic(admin):
+    """Makes a topic with a fresh name and waits until its partitions have a leader."""
+    def make(partitions=1, **configs):
+        name = f"t{next(NAMES)}"
+        settings = {key.replace("_", "."): str(value) for key, value in configs.items()}
+        admin.create_topics([NewTopic(name, partitions, 1, config=settings)])[name].result(30)
+
+        def led():
+            topic = admin.list_topics(name, 10).topics[name]
+            return len(topic.partitions) == partitions and all(p.leader >= 0 for p in topic.partitions.values())
+        wait.until(led, f"leaders of {name}")
+        return name
+    return make
+
+
+def pytest_runtest_logreport(report):
+    """One row per client and test; parametrised codecs and acks are summed up in it."""
+    if report.when == "call" or report.outcome == "skipped" or (report.when == "setup" and report.failed):
+        function, _, parameters = report.nodeid.split("::")[-1].partition("[")
+        client = next((name for name in peers.ALL if parameters.startswith(name)), None)
+        client = client or dict(report.user_properties).get("client", "-")
+        RESULTS[client, function.removeprefix("test_").replace("_", " ")][report.outcome] += 1
+        if report.outcome == "skipped" and isinstance(report.longrepr, tuple):
+            REASONS[client, function.removeprefix("test_").replace("_", " ")].add(
+                report.longrepr[2].removeprefix("Skipped: "))
+
+
+def pytest_terminal_summary(terminalreporter):
+    write = terminalreporter.write_line
+    write("")
+    write(f"{'client':16} {'version':30} {'what':52} {'passed':>6} {'failed':>6} {'skipped':>7}")
+    for (client, what), counts in sorted(RESULTS.items()):
+        reason = "; ".join(sorted(REASONS[client, what]))
+        write(f"{client:16} {VERSIONS.get(client, '')[:30]:30} {what[:52]:52} {counts['passed']:6} "
+              f"{counts['failed']:6} {counts['skipped']:7}  {reason}".rstrip())

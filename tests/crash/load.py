@@ -1,0 +1,176 @@
+"""The load of a crash round: writers of several kinds on several partitions, and the full read.
+
+Every writer is a librdkafka producer. What each kind risks differs, what is judged does not:
+
+  idempotent  acks=all, retries through the crash with its sequences; every value must end up
+              exactly once and in order
+  plain       acks=all, never retries; a value without an answer may be there or not
+  leader      acks=1, never retries; survives a kill, not a power cut
+  bulk        as idempotent, with records so large that a commit takes its other path
+"""
+
+import time
+
+import confluent_kafka
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from harness import wait
+from ledger import Partition
+
+SMALL_BYTES, BULK_BYTES = 100, 300_000
+QUEUED = 5_000
+QUIET = {"log_level": 0, "log.connection.close": False}
+RECONNECT = {"reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 100, "retry.backoff.ms": 20,
+             "retry.backoff.max.ms": 100}
+KINDS = {
+    "idempotent": {"enable.idempotence": True, "acks": "all", "delivery.timeout.ms": 300_000},
+    "plain": {"acks": "all", "message.send.max.retries": 0, "delivery.timeout.ms": 30_000},
+    "leader": {"acks": "1", "message.send.max.retries": 0, "delivery.timeout.ms": 30_000},
+    "bulk": {"enable.idempotence": True, "acks": "all", "delivery.timeout.ms": 300_000,
+             "message.max.bytes": 4_000_000, "queue.buffering.max.kbytes": 65_536},
+}
+
+
+class Place:
+    """A topic-partition of the broker and its history in the ledger."""
+
+    def __init__(self, topic, number, index, keeps_order):
+        self.topic, self.number = topic, number
+        self.history = Partition(index, keeps_order)
+
+    def __repr__(self):
+        return f"{self.topic}-{self.number}"
+
+
+class Writer:
+    """One producer that writes to all partitions of its own topic in turn."""
+
+    def __init__(self, number, kind, bootstrap, places):
+        self.number, self.kind, self.places = number, kind, places
+        self.in_flight = self.acked = self.failed = 0
+        self.size = BULK_BYTES if kind == "bulk" else SMALL_BYTES
+        self.most_in_flight = 50 if kind == "bulk" else QUEUED
+        self.turn = 0
+        self.producer = confluent_kafka.Producer({
+            "bootstrap.servers": bootstrap, "linger.ms": 2, "queue.buffering.max.messages": 100_000,
+            **QUIET, **RECONNECT, **KINDS[kind]})
+
+    def write(self, count):
+        """Sends up to `count` values, fewer where enough are in flight already."""
+        place = self.places[self.turn % len(self.places)]
+        self.turn += 1
+        history, filler = place.history, b"." * (self.size - 8)
+        for _ in range(min(count, self.most_in_flight - self.in_flight)):
+            value = history.sent(self.number)
+            self.in_flight += 1
+            self.producer.produce(place.topic, partition=place.number,
+                                  value=value.to_bytes(8, "big") + filler,
+                                  on_delivery=self._answered(history, value))
+        self.producer.poll(0)
+
+    def _answered(self, history, value):
+        def answered(error, message):
+            self.in_flight -= 1
+            if error is None:
+                self.acked += 1
+                history.acknowledged(value, message.offset())
+            else:
+                self.failed += 1
+        return answered
+
+    def settle(self, deadline_s=90):
+        """Waits until every value has an answer; an idempotent writer retries till then."""
+        left = self.producer.flush(deadline_s)
+        if left:
+            raise TimeoutError(f"{self.kind} writer: {left} values without an answer after {deadline_s} s")
+
+
+class Load:
+    """All writers and places of a run."""
+
+    TOPICS = {"idempotent": 4, "plain": 4, "leader": 2, "bulk": 2}
+
+    def __init__(self, bootstrap, kinds=tuple(TOPICS)):
+        self.bootstrap = bootstrap
+        admin = AdminClient({"bootstrap.servers": bootstrap, **QUIET})
+        topics = [NewTopic(f"{kind}-values", self.TOPICS[kind], 1, config={"max.message.bytes": "4000000"})
+                  for kind in kinds]
+        for future in admin.create_topics(topics).values():
+            future.result(30)
+        self.places, self.writers = [], []
+        for number, topic in enumerate(topics):
+            kind = kinds[number]
+            own = [Place(topic.topic, partition, len(self.places) + partition, "enable.idempotence" in KINDS[kind])
+                   for partition in range(topic.num_partitions)]
+            self.places += own
+            self.writers.append(Writer(number, kind, bootstrap, own))
+
+    @property
+    def acked(self):
+        return sum(writer.acked for writer in self.writers)
+
+    @property
+    def in_flight(self):
+        return sum(writer.in_flight for writer in self.writers)
+
+    def faults(self):
+        return [(place, fault) for place in self.places for fault in place.history.faults]
+
+    def run_until(self, condition, deadline_s):
+        """Keeps every writer busy until the condition holds."""
+        end = time.monotonic() + deadline_s
+        while not condition():
+            if time.monotonic() > end:
+                raise TimeoutError(f"no progress: {self.acked} acknowledged after {deadline_s} s")
+            for writer in self.writers:
+                writer.write(5 if writer.kind == "bulk" else 200)
+
+    def settle(self):
+        for writer in self.writers:
+            writer.settle()
+
+    def read_everything(self):
+        """Reads every partition from 0 to its end and holds it against the ledger; returns the
+        number of records read."""
+        consumer = confluent_kafka.Consumer({
+            "bootstrap.servers": self.bootstrap, "group.id": "unused", "enable.auto.commit": False,
+            "auto.offset.reset": "error", "check.crcs": True, "queued.min.messages": 200_000,
+            "fetch.wait.max.ms": 10, "fetch.error.backoff.ms": 20, **QUIET, **RECONNECT})
+        try:
+            return self._read_with(consumer)
+        finally:
+            consumer.close()
+
+    def _read_with(self, consumer):
+        ends, readings, open_places = {}, {}, {}
+        for place in self.places:
+            asked = confluent_kafka.TopicPartition(place.topic, place.number, 0)
+            ends[place] = consumer.get_watermark_offsets(asked, 30)[1]
+            readings[place.topic, place.number] = place.history.reading()
+            open_places[place.topic, place.number] = place
+        consumer.assign([confluent_kafka.TopicPartition(p.topic, p.number, 0) for p in self.places if ends[p]])
+        unfinished = {key for key, place in open_places.items() if ends[place]}
+        end = time.monotonic() + 120
+        while unfinished and time.monotonic() < end:
+            for message in consumer.consume(10_000, 0.2):
+                if message.error():
+                    raise RuntimeError(f"read of {message.topic()}-{message.partition()}: {message.error()}")
+                key, offset = (message.topic(), message.partition()), message.offset()
+                readings[key].saw(offset, int.from_bytes(message.value()[:8], "big"))
+                if offset + 1 >= ends[open_places[key]]:
+                    unfinished.discard(key)
+        for key, reading in readings.items():
+            reading.ended(ends[open_places[key]])
+        return sum(reading.count for reading in readings.values())
+
+
+def wait_for_service(bootstrap, deadline_s=30):
+    """Until the broker answers a metadata request."""
+    admin = AdminClient({"bootstrap.servers": bootstrap, **QUIET, **RECONNECT})
+
+    def answers():
+        try:
+            return admin.list_topics(timeout=1)
+        except confluent_kafka.KafkaException:
+            return None
+    return wait.until(answers, "an answer to Metadata", deadline_s)
