@@ -6,13 +6,20 @@
 
 pub mod connection;
 pub mod endpoint;
+#[cfg(test)]
+mod kit;
+pub mod metadata;
 pub mod reply;
 
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 
+use kafka_protocol::protocol::StrBytes;
+
 use crate::base::env::Env;
+use crate::base::settings::{BrokerConfig, Settings};
+use crate::shard::metadata::Metadata;
 use connection::Connection;
 use endpoint::{Cx, Row};
 use reply::Outcome;
@@ -29,12 +36,21 @@ pub struct Node {
 pub struct Services {
     pub env: Env,
     pub node: Node,
+    pub settings: Settings,
+    /// What was given for the broker's keys when it started.
+    pub config: BrokerConfig,
+    pub metadata: Arc<Metadata>,
+}
+
+/// Text in the form that responses hold it.
+fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
 }
 
 /// Every API that is served, in key order.
 #[must_use]
 pub fn table() -> Vec<Row> {
-    vec![]
+    vec![Row::of::<metadata::Metadata>()]
 }
 
 /// The API table and what it works with: the whole of what a connection needs to know.

@@ -51,6 +51,21 @@ pub struct NewTopic {
     pub configs: Vec<(String, Option<String>)>,
 }
 
+impl NewTopic {
+    /// A topic of which nothing but the name is asked for.
+    #[must_use]
+    pub fn with_defaults(name: &str, id: Uuid) -> Self {
+        Self {
+            name: name.to_owned(),
+            id,
+            partitions: UNSET,
+            replication_factor: -1,
+            assignments: Vec::new(),
+            configs: Vec::new(),
+        }
+    }
+}
+
 /// More partitions for a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewPartitions {

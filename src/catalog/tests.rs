@@ -31,14 +31,7 @@ fn check_configs(configs: &Configs) -> Result<(), String> {
 
 fn topic(name: &str, partitions: i32) -> NewTopic {
     let id = name.bytes().fold(1, |id: u128, b| id.wrapping_mul(257).wrapping_add(b.into()));
-    NewTopic {
-        name: name.to_owned(),
-        id: Uuid::from_u128(id),
-        partitions,
-        replication_factor: -1,
-        assignments: Vec::new(),
-        configs: Vec::new(),
-    }
+    NewTopic { partitions, ..NewTopic::with_defaults(name, Uuid::from_u128(id)) }
 }
 
 fn assigned(name: &str, assignments: &[(i32, &[i32])]) -> NewTopic {

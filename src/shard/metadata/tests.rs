@@ -88,14 +88,8 @@ fn stop((metadata, thread): (Arc<Metadata>, JoinHandle<io::Result<()>>)) -> io::
 
 fn create(name: &str, partitions: i32) -> Command {
     let id = name.bytes().fold(1, |id: u128, b| id * 257 + u128::from(b));
-    Command::CreateTopic(NewTopic {
-        name: name.to_owned(),
-        id: Uuid::from_u128(id),
-        partitions,
-        replication_factor: -1,
-        assignments: Vec::new(),
-        configs: Vec::new(),
-    })
+    let new = NewTopic::with_defaults(name, Uuid::from_u128(id));
+    Command::CreateTopic(NewTopic { partitions, ..new })
 }
 
 fn delete(name: &str) -> Command {

@@ -1,0 +1,153 @@
+//! For endpoint tests: services over a metadata store in memory, and a client that asks endpoints
+//! in-process. What is asked and answered passes through the wire form of its version.
+
+use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes, BytesMut};
+use kafka_protocol::messages::{BrokerId, ResponseHeader, TopicName};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion};
+use uuid::Uuid;
+
+use super::connection::{Connection, ListenerInfo};
+use super::endpoint::{Begun, Cx, Endpoint, frame};
+use super::{Node, Services, text};
+use crate::base::env::scripted::{ScriptedClock, env};
+use crate::base::fault::Fault;
+use crate::base::settings::{BrokerConfig, Settings, validate_topic_configs};
+use crate::catalog::{Catalog, Change, Command, NewTopic, Policy, Topic};
+use crate::shard::metadata::{Metadata, PartitionHost, Store};
+use crate::store::meta::MemoryMeta;
+
+/// The node that the endpoints run on.
+pub(super) const NODE: BrokerId = BrokerId(1);
+/// What `num.partitions` is set to.
+pub(super) const DEFAULT_PARTITIONS: i32 = 3;
+
+/// A host that has room for everything.
+struct Anywhere;
+
+impl PartitionHost for Anywhere {
+    fn open(&self, _: &Catalog, topics: &[(Arc<Topic>, Range<i32>)]) -> Vec<Result<(), Fault>> {
+        topics.iter().map(|_| Ok(())).collect()
+    }
+
+    fn remove(&self, _: &Topic) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn configure(&self, _: &Catalog, _: &Topic) {}
+
+    fn reconfigure(&self, _: &Catalog) {}
+}
+
+/// A broker's endpoints and one client's connection.
+pub(super) struct Kit {
+    pub(super) services: Arc<Services>,
+    pub(super) connection: Connection,
+}
+
+impl Kit {
+    pub(super) fn new() -> Self {
+        Self::with(&[])
+    }
+
+    /// A broker with these static settings.
+    pub(super) fn with(overrides: &[(&str, &str)]) -> Self {
+        let mut config = BrokerConfig::default();
+        config.statics.insert("num.partitions".into(), DEFAULT_PARTITIONS.to_string());
+        config.statics.extend(overrides.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
+        let settings = Settings::resolve(&config).expect("sound settings");
+        let store = Store::open(Arc::new(MemoryMeta::new()), NODE.0).expect("an empty store");
+        let policy = Policy {
+            default_partitions: settings.num_partitions,
+            default_replication_factor: 1,
+            max_topic_partitions: 1000,
+            max_partitions: 10_000,
+            check_topic_configs: Arc::new({
+                let config = config.clone();
+                move |configs| validate_topic_configs(configs, &config).map_err(|e| e.to_string())
+            }),
+        };
+        let (metadata, _) = Metadata::start(store, policy, Anywhere).expect("a thread");
+        let services = Services {
+            env: env(ScriptedClock::at(0), 7),
+            node: Node { node_id: NODE.0, cluster_id: "MkU3OEVBNTcwNTJENDM2Qg".to_owned() },
+            settings,
+            config,
+            metadata,
+        };
+        let listener = ListenerInfo {
+            name: "PLAINTEXT".to_owned(),
+            advertised_host: "broker.example".to_owned(),
+            advertised_port: 9092,
+        };
+        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000));
+        let connection = Connection::new(Arc::new(listener), peer);
+        Self { services: Arc::new(services), connection }
+    }
+
+    /// A broker with these topics.
+    pub(super) fn with_topics(topics: &[(&str, i32)]) -> Self {
+        let kit = Self::new();
+        for (name, partitions) in topics {
+            let new = NewTopic::with_defaults(name, kit.services.env.random_uuid());
+            let new = NewTopic { partitions: *partitions, ..new };
+            kit.run(Command::CreateTopic(new)).expect("a fresh topic");
+        }
+        kit
+    }
+
+    pub(super) fn run(&self, command: Command) -> Result<Change, Fault> {
+        let pending = self.services.metadata.submit(vec![command]);
+        wait(pending.wait()).expect("the worker runs").pop().expect("one outcome")
+    }
+
+    pub(super) fn topic(&self, name: &str) -> Option<Arc<Topic>> {
+        self.services.metadata.catalog().topic(name).cloned()
+    }
+
+    pub(super) fn topic_id(&self, name: &str) -> Uuid {
+        self.topic(name).expect("an existing topic").id
+    }
+
+    /// Asks an endpoint at one version.
+    pub(super) fn ask<E: Endpoint>(&mut self, version: i16, request: &E::Request) -> E::Response
+    where
+        E::Request: Encodable,
+        E::Response: Decodable,
+    {
+        assert!(E::VERSIONS.contains(&version), "served");
+        let mut body = BytesMut::new();
+        request.encode(&mut body, version).expect("the request fits its version");
+        let request = E::Request::decode(&mut body.freeze(), version).expect("just encoded");
+        let connection = &mut self.connection;
+        let mut cx = Cx { services: &self.services, connection, version, client_id: "kit" };
+        let response = match E::begin(&mut cx, request) {
+            Begun::Done(response) => response,
+            Begun::Later(later) => wait(later),
+        };
+        decode(frame(7, version, &response).expect("the response fits its version"), version)
+    }
+}
+
+/// The response in a frame, which holds nothing else.
+fn decode<R: Decodable + HeaderVersion>(mut frame: Bytes, version: i16) -> R {
+    assert_eq!(frame.get_u32() as usize, frame.len(), "the size is that of the rest");
+    let header = ResponseHeader::decode(&mut frame, R::header_version(version)).expect("a header");
+    assert_eq!(header.correlation_id, 7);
+    let response = R::decode(&mut frame, version).expect("a body");
+    assert!(frame.is_empty(), "nothing is left over");
+    response
+}
+
+pub(super) fn wait<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(future)
+}
+
+pub(super) fn topic_name(name: &str) -> TopicName {
+    TopicName(text(name))
+}
