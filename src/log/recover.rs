@@ -92,8 +92,15 @@ impl PartitionLog {
             return Err(LogError::Missing { path: identity.dir, end: hint.recovery_point });
         }
         let (clean, log_start) = (hint.clean, hint.log_start);
-        let mut recovery =
-            Recovery::new(store, dir.clone(), settings.clone(), hint, segments, now_ms);
+        let mut recovery = Recovery::new(
+            store,
+            dir.clone(),
+            settings.clone(),
+            hint,
+            segments,
+            leader_epoch,
+            now_ms,
+        );
         recovery.run().map_err(failed)?;
         recovery.recall_snapshots(&mut found.snapshots).map_err(failed)?;
         let first = recovery.segments.first().map_or(0, |segment| segment.base_offset());
@@ -209,6 +216,7 @@ struct Recovery<'a> {
     settings: LogSettings,
     recovery_point: i64,
     clean: bool,
+    leader_epoch: i32,
     now_ms: i64,
     segments: Vec<Arc<SegmentView>>,
     producers: Producers,
@@ -226,12 +234,14 @@ impl<'a> Recovery<'a> {
         settings: LogSettings,
         hint: OpenHint,
         segments: Vec<Arc<SegmentView>>,
+        leader_epoch: i32,
         now_ms: i64,
     ) -> Self {
         Self {
             store,
             recovery_point: hint.recovery_point,
             clean: hint.clean,
+            leader_epoch,
             now_ms,
             segments,
             producers: Producers::from_checkpoint(hint.producers, settings.max_producers),
@@ -355,7 +365,10 @@ impl<'a> Recovery<'a> {
 
     fn apply(&mut self, placed: &Placed) {
         let header = &placed.header;
-        self.epochs.assign(header.leader_epoch, header.base_offset);
+        // The checksum does not cover the epoch: what can not be yet is damage, and no news.
+        if header.leader_epoch <= self.leader_epoch {
+            self.epochs.assign(header.leader_epoch, header.base_offset);
+        }
         if let Some(producer) = sequenced(header) {
             let offsets = (header.base_offset, header.last_offset());
             self.producers.record(producer, offsets, header.max_timestamp_ms, self.now_ms);

@@ -74,16 +74,21 @@ pub struct Scanner<'a> {
     end: u64,
     /// No batch may begin below this offset.
     next_offset: i64,
+    /// The checksum does not cover the base offset; a segment's span bounds it at least.
+    last_possible: i64,
     window: Vec<u8>,
     window_at: u64,
 }
 
 impl<'a> Scanner<'a> {
-    /// `next_offset` is the lowest offset the first batch may have.
+    /// `next_offset` is the lowest offset the first batch may have; none may be further from it
+    /// than a segment spans.
     #[must_use]
     pub fn new(file: &'a dyn File, depth: Depth, range: (u64, u64), next_offset: i64) -> Self {
         let (position, end) = range;
-        Self { file, depth, position, end, next_offset, window: Vec::new(), window_at: 0 }
+        let last_possible = next_offset.saturating_add(i64::from(i32::MAX));
+        let window = Vec::new();
+        Self { file, depth, position, end, next_offset, last_possible, window, window_at: 0 }
     }
 
     /// Where the next batch begins, or the flaw is.
@@ -142,7 +147,7 @@ impl<'a> Scanner<'a> {
         if header.magic != 2 || size < HEADER_BYTES as u64 || header.last_offset_delta < 0 {
             return Err(Flaw::Header);
         }
-        if header.base_offset < self.next_offset || header.base_offset > i64::MAX / 2 {
+        if header.base_offset < self.next_offset || header.last_offset() > self.last_possible {
             return Err(Flaw::Offsets);
         }
         if size > left {

@@ -118,22 +118,33 @@ impl Rig {
     }
 
     pub fn open(files: &MemoryFiles, settings: LogSettings, hint: OpenHint) -> Self {
+        Self::open_in(0, files, settings, hint)
+    }
+
+    /// In a broker's life with that leader epoch.
+    pub fn open_in(
+        leader_epoch: i32,
+        files: &MemoryFiles,
+        settings: LogSettings,
+        hint: OpenHint,
+    ) -> Self {
         files.create_dir(Path::new("/data")).unwrap();
         let store = LogStore::new(Arc::new(files.clone()), 64);
         let (log, report) =
-            PartitionLog::open(&store, identity(), settings, hint, 0, NOW_MS).unwrap();
+            PartitionLog::open(&store, identity(), settings, hint, leader_epoch, NOW_MS).unwrap();
         Self { files: files.clone(), log, report }
     }
 
     /// As after a crash in which every write survived.
     pub fn crash(self, hint: OpenHint) -> Self {
         let settings = self.log.settings().clone();
-        Self::open(&self.files.snapshot(), settings, hint)
+        Self::open_in(self.view().leader_epoch() + 1, &self.files.snapshot(), settings, hint)
     }
 
     /// As after a clean stop.
     pub fn restart(self) -> Self {
         let settings = self.log.settings().clone();
+        let leader_epoch = self.view().leader_epoch() + 1;
         let (checkpoint, work) = self.log.close().unwrap();
         work.run(&self.files).unwrap();
         let hint = OpenHint {
@@ -142,7 +153,7 @@ impl Rig {
             producers: checkpoint.producers,
             clean: true,
         };
-        Self::open(&self.files, settings, hint)
+        Self::open_in(leader_epoch, &self.files, settings, hint)
     }
 
     pub fn append(&mut self, batch: &Batch) -> Appended {

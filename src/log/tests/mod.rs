@@ -2,3 +2,6 @@
 
 mod append;
 mod kit;
+mod recovery;
+mod retention;
+mod times;
