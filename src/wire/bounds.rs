@@ -15,8 +15,8 @@ use thiserror::Error;
 use super::cursor::{Cursor, Short};
 use super::schema::{self, Element, ElementKind, Field, Kind};
 
-/// Decoded bytes that any request may take, so that short names in small requests pass.
-const FREE_DECODED_BYTES: u64 = 64 * 1024;
+/// Decoded bytes that any request may take: some unknown tags and short names in a small one.
+const FREE_DECODED_BYTES: u64 = 8 * 1024;
 /// Decoded bytes per byte of the body. Real requests need up to 12: lists of short topic names.
 const DECODED_PER_BODY_BYTE: u64 = 16;
 /// Decoded bytes of one request, whatever its size: 500,000 partitions of a fetch.
@@ -76,14 +76,14 @@ pub fn check(key: i16, version: i16, body: &[u8]) -> Result<Bounds, Malformed> {
     Ok(Bounds { used_bytes, decoded_bytes: walk.decoded_bytes })
 }
 
-/// Walks tagged fields of which none is known, and returns the bytes they take.
+/// Walks tagged fields of which none is known or will be decoded, and returns the bytes they take.
 pub(super) fn tags(bytes: &[u8]) -> Result<usize, Malformed> {
     let mut walk = Walk {
         cursor: Cursor::new(bytes),
         version: 0,
         flexible: true,
         decoded_bytes: 0,
-        limit_bytes: FREE_DECODED_BYTES,
+        limit_bytes: u64::MAX,
     };
     walk.tags(&[])?;
     Ok(bytes.len() - walk.cursor.left())
