@@ -6,7 +6,6 @@
 mod args;
 mod docs;
 pub mod exit;
-pub mod logging;
 pub mod output;
 mod serve;
 #[cfg(test)]

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::SettingsError;
 use super::layers::{BrokerConfig, Reader};
 use super::listeners::{self, Address, Listener};
+use super::spec::Update;
+use super::{SettingsError, broker_key};
 
 /// What `acks=all` means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,4 +148,19 @@ fn commit_log_max_bytes(read: &Reader) -> Result<u64, SettingsError> {
         )));
     }
     Ok(u64::try_from(max).expect("the key's range is not negative"))
+}
+
+/// Checks one value for a broker key that is to change while the broker runs.
+///
+/// # Errors
+/// An unknown key, one that changes only by a restart, or a value that the key does not admit.
+pub fn validate_dynamic_config(name: &str, value: &str) -> Result<(), SettingsError> {
+    let Some(spec) = broker_key(name) else {
+        return Err(SettingsError::unknown_broker_key(name, value));
+    };
+    if spec.update == Update::ReadOnly {
+        return Err(SettingsError::Refused(format!("{name} can be changed only by a restart")));
+    }
+    spec.check(value)?;
+    Ok(())
 }

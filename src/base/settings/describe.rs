@@ -17,11 +17,11 @@ pub struct Described {
     pub synonyms: Vec<Entry>,
 }
 
-/// Every topic key of a topic with these configs.
+/// Every topic key of a topic that has no configs of its own.
 #[must_use]
-pub fn describe_topic(overrides: &Overrides, broker: &BrokerConfig) -> Vec<Described> {
-    let describe = |spec| {
-        let synonyms = broker.of_topic_key(spec, overrides);
+pub fn describe_topic_defaults(broker: &BrokerConfig) -> Vec<Described> {
+    let describe = |spec: &'static Spec| {
+        let synonyms = broker.of_topic_key(spec, &Overrides::new());
         let strongest = synonyms.first();
         let value = strongest.map(Entry::converted);
         Described {
@@ -33,6 +33,21 @@ pub fn describe_topic(overrides: &Overrides, broker: &BrokerConfig) -> Vec<Descr
         }
     };
     topic_keys().iter().map(describe).collect()
+}
+
+impl Described {
+    /// The same key of a topic with these configs.
+    #[must_use]
+    pub fn of_topic(&self, overrides: &Overrides) -> Self {
+        let mut described = self.clone();
+        if let Some(own) = overrides.get(self.spec.name) {
+            described.value = visible(self.spec, Some(own.clone()));
+            described.source = Source::Topic;
+            let own = vec![Entry::of_topic(self.spec.name, own)];
+            described.synonyms.splice(..0, hidden(self.spec, own));
+        }
+        described
+    }
 }
 
 /// Every broker key of this broker.

@@ -92,6 +92,12 @@ impl BrokerConfig {
         own.into_iter().chain(self.chain(spec.synonyms)).collect()
     }
 
+    /// `producer.id.expiration.ms` as it is now.
+    #[must_use]
+    pub fn producer_id_expiration_ms(&self) -> i64 {
+        Reader::broker(self).long("producer.id.expiration.ms")
+    }
+
     fn chain(&self, keys: &[Synonym]) -> Vec<Entry> {
         let layers = [
             (Source::DynamicBroker, &self.dynamic_broker),

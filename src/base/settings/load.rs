@@ -105,12 +105,7 @@ fn set(statics: &mut Overrides, key: &str, value: &str) -> Result<(), SettingsEr
             let message = format!("{key} is not served: take it out to run without access control");
             return Err(SettingsError::Refused(message));
         }
-        return Err(SettingsError::Unknown {
-            what: "key",
-            name: key.into(),
-            value: value.into(),
-            closest: closest(key, all_broker_keys().map(|spec| spec.name)).into(),
-        });
+        return Err(SettingsError::unknown_broker_key(key, value));
     };
     spec.check(value)?;
     statics.insert(spec.name.to_owned(), value.trim().to_owned());

@@ -23,8 +23,8 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-pub use broker::{Durability, LogFormat, Settings};
-pub use describe::{Described, describe_broker, describe_dynamic_default, describe_topic};
+pub use broker::{Durability, LogFormat, Settings, validate_dynamic_config};
+pub use describe::{Described, describe_broker, describe_dynamic_default, describe_topic_defaults};
 pub use layers::{BrokerConfig, Entry, Overrides, Source};
 pub use listeners::{Address, Listener};
 pub use load::{Given, Loaded, load};
@@ -49,6 +49,15 @@ pub enum SettingsError {
 }
 
 impl SettingsError {
+    fn unknown_broker_key(name: &str, value: &str) -> Self {
+        Self::Unknown {
+            what: "key",
+            name: name.into(),
+            value: value.into(),
+            closest: closest(name, all_broker_keys().map(|spec| spec.name)).into(),
+        }
+    }
+
     fn at(self, place: impl Into<String>) -> Self {
         Self::At { place: place.into(), error: Box::new(self) }
     }

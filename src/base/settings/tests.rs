@@ -66,7 +66,7 @@ mod table {
 
     #[test]
     fn topic_defaults_equal_those_of_their_synonyms() {
-        for described in describe_topic(&Overrides::new(), &BrokerConfig::default()) {
+        for described in describe_topic_defaults(&BrokerConfig::default()) {
             assert_eq!(
                 described.value.as_deref(),
                 described.spec.default,
@@ -340,6 +340,27 @@ mod typed {
     }
 }
 
+mod dynamic {
+    use super::*;
+
+    #[test]
+    fn only_dynamic_keys_change_at_run_time_and_only_within_their_limits() {
+        let check = |key, value| validate_dynamic_config(key, value).map_err(|e| e.to_string());
+        assert_eq!(check("log.retention.ms", "60000"), Ok(()));
+        assert!(check("log.retention.ms", "-2").unwrap_err().contains("at least -1"));
+        assert!(check("num.partitions", "3").unwrap_err().contains("only by a restart"));
+        assert!(check("log.retentoin.ms", "3").unwrap_err().contains("'log.retention.ms'"));
+    }
+
+    #[test]
+    fn producer_expiry_follows_what_is_set_at_run_time() {
+        let mut broker = broker(&[("producer.id.expiration.ms", "5")]);
+        assert_eq!(broker.producer_id_expiration_ms(), 5);
+        broker.dynamic_default.insert("producer.id.expiration.ms".into(), "7".into());
+        assert_eq!(broker.producer_id_expiration_ms(), 7);
+    }
+}
+
 mod described {
     use super::*;
 
@@ -352,7 +373,8 @@ mod described {
         let mut broker = broker(&[("log.retention.hours", "24")]);
         broker.dynamic_broker.insert("log.segment.bytes".into(), "2097152".into());
         let own = overrides(&[("segment.bytes", "3000000")]);
-        let all = describe_topic(&own, &broker);
+        let all: Vec<_> =
+            describe_topic_defaults(&broker).iter().map(|d| d.of_topic(&own)).collect();
 
         let retention = find(&all, "retention.ms");
         assert_eq!(retention.value.as_deref(), Some("86400000"));
