@@ -11,7 +11,6 @@
 //! touched, because each costs a sync.
 
 mod queue;
-pub mod stats;
 #[cfg(test)]
 mod tests;
 
@@ -24,11 +23,11 @@ use smallvec::SmallVec;
 
 use crate::base::crash_point;
 use crate::base::env::Env;
+use crate::base::metrics::CommitMetrics;
 use crate::log::commit::{CommitError, CommitLog, Row};
 use crate::store::File;
 pub use queue::CommitterHandle;
 use queue::Queue;
-use stats::CommitStats;
 
 /// What is done when a submission's fate is known. Runs on the committer's thread and delays
 /// every commit after it: it must not block, and must never wait for a shard.
@@ -116,7 +115,7 @@ pub struct Committer<C> {
     env: Env,
     /// Taken from the queue and not committed yet.
     taken: VecDeque<Submission<C>>,
-    stats: Arc<CommitStats>,
+    stats: Arc<CommitMetrics>,
     /// The last release that the log was told of.
     released: u64,
     /// Called when the log fills to where a checkpoint is due, once until a release.
@@ -135,7 +134,7 @@ impl<C: Completion> Committer<C> {
         env: Env,
         on_pressure: impl Fn() + Send + 'static,
     ) -> (Self, CommitterHandle<C>) {
-        let stats = Arc::new(CommitStats::default());
+        let stats = Arc::new(CommitMetrics::default());
         let last = log.last();
         let queue = Queue::new(settings.queue_bytes, last, log.settings().max_bytes);
         let queue = Arc::new(queue);
@@ -171,7 +170,7 @@ impl<C: Completion> Committer<C> {
         let begun = self.env.monotonic();
         match self.commit() {
             Ok(count) => {
-                self.stats.commit_micros.record(micros(self.env.monotonic() - begun));
+                self.stats.write_seconds.record_time(self.env.monotonic() - begun);
                 self.complete(count);
                 self.press(self.settings.checkpoint_percent);
                 Step::Committed
@@ -207,7 +206,9 @@ impl<C: Completion> Committer<C> {
     fn commit(&mut self) -> Result<usize, CommitError> {
         let (count, bulk) = self.choose();
         for segment in &bulk {
+            let begun = self.env.monotonic();
             segment.sync().map_err(|error| self.log.fail(error))?;
+            self.stats.sync_seconds.record_time(self.env.monotonic() - begun);
         }
         let batches = self.taken.iter().take(count).flat_map(|submission| &submission.batches);
         crash_point::pass("commit-before");
@@ -251,8 +252,8 @@ impl<C: Completion> Committer<C> {
         }
         self.stats.submissions.add(count as u64);
         self.stats.batches.add(rows as u64);
-        self.stats.commit_batches.record(rows as u64);
-        self.stats.commit_bytes.record(weight_bytes as u64);
+        self.stats.write_batches.record(rows as u64);
+        self.stats.write_bytes.record(weight_bytes as u64);
         self.queue.give_back(weight_bytes);
         self.queue.publish(self.log.last(), self.log.used_bytes());
     }
@@ -317,8 +318,4 @@ pub fn spawn<C: Completion + 'static>(
         }
     };
     std::thread::Builder::new().name("commit".to_owned()).spawn(run)
-}
-
-fn micros(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::stats::CommitStats;
 use super::{Completion, Submission};
+use crate::base::metrics::CommitMetrics;
 use crate::log::commit::{CommitError, Mark};
 
 pub(super) struct Queue<C> {
@@ -142,7 +142,7 @@ impl<C: Completion> Queue<C> {
 /// What shards, checkpointer and metrics know of the committer.
 pub struct CommitterHandle<C> {
     queue: Arc<Queue<C>>,
-    stats: Arc<CommitStats>,
+    stats: Arc<CommitMetrics>,
 }
 
 impl<C> Clone for CommitterHandle<C> {
@@ -152,7 +152,7 @@ impl<C> Clone for CommitterHandle<C> {
 }
 
 impl<C: Completion> CommitterHandle<C> {
-    pub(super) fn new(queue: Arc<Queue<C>>, stats: Arc<CommitStats>) -> Self {
+    pub(super) fn new(queue: Arc<Queue<C>>, stats: Arc<CommitMetrics>) -> Self {
         Self { queue, stats }
     }
 
@@ -191,7 +191,7 @@ impl<C: Completion> CommitterHandle<C> {
     }
 
     #[must_use]
-    pub fn stats(&self) -> &Arc<CommitStats> {
+    pub fn stats(&self) -> &Arc<CommitMetrics> {
         &self.stats
     }
 
