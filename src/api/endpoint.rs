@@ -10,13 +10,14 @@ use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::{ApiKey, ResponseHeader};
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion};
+use bytes::Bytes;
+use kafka_protocol::messages::ApiKey;
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 
 use super::Services;
 use super::connection::Connection;
 use super::reply::{Ending, Outcome, Reply};
+use crate::wire::encode;
 
 /// What every handler may use: the services, its connection, and the request's own version.
 pub struct Cx<'a> {
@@ -25,7 +26,7 @@ pub struct Cx<'a> {
     /// The request's version, within the endpoint's range.
     pub version: i16,
     /// The client's own name for itself, empty if it gave none.
-    pub client_id: &'a str,
+    pub client_id: &'a StrBytes,
 }
 
 /// A response in the making.
@@ -64,13 +65,22 @@ pub struct Row {
     /// compressing when version 0 is missing, though it never sends it.
     pub advertised: RangeInclusive<i16>,
     pub begin: fn(&mut Cx<'_>, correlation_id: i32, body: Bytes) -> Outcome,
+    /// Answers a version that is not served; without it the connection is closed, as Kafka does
+    /// for every API but `ApiVersions`.
+    pub unserved: Option<fn(&mut Cx<'_>, correlation_id: i32) -> Outcome>,
 }
 
 impl Row {
     /// The row of an ordinary endpoint.
     #[must_use]
     pub fn of<E: Endpoint>() -> Self {
-        Self { key: E::KEY, served: E::VERSIONS, advertised: E::VERSIONS, begin: begin_typed::<E> }
+        Self {
+            key: E::KEY,
+            served: E::VERSIONS,
+            advertised: E::VERSIONS,
+            begin: begin_typed::<E>,
+            unserved: None,
+        }
     }
 }
 
@@ -88,31 +98,15 @@ fn begin_typed<E: Endpoint>(cx: &mut Cx<'_>, correlation_id: i32, mut body: Byte
     }
 }
 
-fn finish<R: Encodable + HeaderVersion>(correlation_id: i32, version: i16, response: &R) -> Ending {
-    match frame(correlation_id, version, response) {
-        Ok(bytes) => Ending::Reply(Reply::whole(bytes)),
-        Err(error) => Ending::Close(format!("response cannot be encoded: {error}")),
-    }
-}
-
-/// Frames a response: size, header of the right version, body.
-///
-/// # Errors
-/// If a field is set that the version does not have: a defect of the handler.
-pub fn frame<R: Encodable + HeaderVersion>(
+/// Frames a response. One that cannot be encoded is a defect of its handler; the client sees a
+/// closed connection and the log the reason.
+pub fn finish<R: Encodable + HeaderVersion>(
     correlation_id: i32,
     version: i16,
     response: &R,
-) -> Result<Bytes, String> {
-    let size = response.compute_size(version).map_err(|e| e.to_string())?;
-    let mut out = BytesMut::with_capacity(size + 16);
-    out.put_u32(0);
-    ResponseHeader::default()
-        .with_correlation_id(correlation_id)
-        .encode(&mut out, R::header_version(version))
-        .map_err(|e| e.to_string())?;
-    response.encode(&mut out, version).map_err(|e| e.to_string())?;
-    let length = u32::try_from(out.len() - 4).map_err(|e| e.to_string())?;
-    out[..4].copy_from_slice(&length.to_be_bytes());
-    Ok(out.freeze())
+) -> Ending {
+    match encode::response(correlation_id, version, response) {
+        Ok(bytes) => Ending::Reply(Reply::whole(bytes)),
+        Err(error) => Ending::Close(format!("response cannot be encoded: {error}")),
+    }
 }

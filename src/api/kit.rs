@@ -5,6 +5,7 @@ use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::messages::{BrokerId, ResponseHeader, TopicName};
@@ -12,14 +13,22 @@ use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion};
 use uuid::Uuid;
 
 use super::connection::{Connection, ListenerInfo};
-use super::endpoint::{Begun, Cx, Endpoint, frame};
-use super::{Node, Services, text};
+use super::endpoint::{Begun, Cx, Endpoint};
+use super::fetch::session::Sessions;
+use super::{Limits, Node, Services, text};
 use crate::base::env::scripted::{ScriptedClock, env};
 use crate::base::fault::Fault;
-use crate::base::settings::{BrokerConfig, Settings, validate_topic_configs};
+use crate::base::settings::{BrokerConfig, Durability, Settings, validate_topic_configs};
 use crate::catalog::{Catalog, Change, Command, NewTopic, Policy, Topic};
+use crate::log::cache::LogStore;
+use crate::shard::Shards;
+use crate::shard::host::Defaults;
 use crate::shard::metadata::{Metadata, PartitionHost, Store};
+use crate::shard::producer_ids::ProducerIds;
+use crate::shard::worker::{Shard, ShardDeps};
+use crate::store::memory::MemoryFiles;
 use crate::store::meta::MemoryMeta;
+use crate::wire::encode;
 
 /// The node that the endpoints run on.
 pub(super) const NODE: BrokerId = BrokerId(1);
@@ -41,6 +50,25 @@ impl PartitionHost for Anywhere {
     fn configure(&self, _: &Catalog, _: &Topic) {}
 
     fn reconfigure(&self, _: &Catalog) {}
+}
+
+fn defaults(config: BrokerConfig) -> Defaults {
+    Defaults { config, producer_expiry_ms: 86_400_000, max_decompressed_bytes: 1 << 20 }
+}
+
+/// A shard that hosts nothing; endpoints that need partitions are tested over real sockets.
+fn one_shard() -> Arc<Shards> {
+    let deps = ShardDeps {
+        env: env(ScriptedClock::at(0), 7),
+        store: LogStore::new(Arc::new(MemoryFiles::new()), 8),
+        data_dir: "data".into(),
+        registry: Arc::default(),
+        durability: Durability::PageCache,
+        retention_check_interval: Duration::from_secs(300),
+        bulk_bytes: usize::MAX,
+    };
+    let registry = Arc::clone(&deps.registry);
+    Shards::start(vec![Shard::new(0, deps)], registry).0
 }
 
 /// A broker's endpoints and one client's connection.
@@ -75,8 +103,12 @@ impl Kit {
         let services = Services {
             env: env(ScriptedClock::at(0), 7),
             node: Node { node_id: NODE.0, cluster_id: "MkU3OEVBNTcwNTJENDM2Qg".to_owned() },
-            settings,
-            config,
+            shards: one_shard(),
+            producer_ids: ProducerIds::new(Arc::new(MemoryMeta::new())),
+            sessions: Sessions::new(10),
+            limits: Limits { fetch_max_bytes: u64::from(settings.fetch_max_bytes) },
+            defaults: defaults(config),
+            settings: Arc::new(settings),
             metadata,
         };
         let listener = ListenerInfo {
@@ -124,12 +156,15 @@ impl Kit {
         request.encode(&mut body, version).expect("the request fits its version");
         let request = E::Request::decode(&mut body.freeze(), version).expect("just encoded");
         let connection = &mut self.connection;
-        let mut cx = Cx { services: &self.services, connection, version, client_id: "kit" };
+        let mut cx = Cx { services: &self.services, connection, version, client_id: &text("kit") };
         let response = match E::begin(&mut cx, request) {
             Begun::Done(response) => response,
             Begun::Later(later) => wait(later),
         };
-        decode(frame(7, version, &response).expect("the response fits its version"), version)
+        decode(
+            encode::response(7, version, &response).expect("the response fits its version"),
+            version,
+        )
     }
 }
 

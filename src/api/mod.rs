@@ -6,22 +6,30 @@
 
 pub mod connection;
 pub mod endpoint;
+pub mod fetch;
 #[cfg(test)]
 mod kit;
 pub mod metadata;
+pub mod produce;
 pub mod reply;
+pub mod topics;
 
 use std::sync::Arc;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
 use kafka_protocol::protocol::StrBytes;
 
 use crate::base::env::Env;
-use crate::base::settings::{BrokerConfig, Settings};
+use crate::base::settings::Settings;
+use crate::shard::Shards;
+use crate::shard::host::Defaults;
 use crate::shard::metadata::Metadata;
+use crate::shard::producer_ids::ProducerIds;
+use crate::wire::{bounds, request};
 use connection::Connection;
 use endpoint::{Cx, Row};
+use fetch::session::Sessions;
 use reply::Outcome;
 
 /// Who this broker is in the cluster.
@@ -36,10 +44,22 @@ pub struct Node {
 pub struct Services {
     pub env: Env,
     pub node: Node,
-    pub settings: Settings,
-    /// What was given for the broker's keys when it started.
-    pub config: BrokerConfig,
+    /// Topics and configs: the newest snapshot, and the worker that changes them.
     pub metadata: Arc<Metadata>,
+    pub shards: Arc<Shards>,
+    pub producer_ids: ProducerIds,
+    pub sessions: Sessions,
+    /// What the broker was started with, and what topics inherit from it.
+    pub settings: Arc<Settings>,
+    pub defaults: Defaults,
+    pub limits: Limits,
+}
+
+/// Broker-wide limits that handlers apply.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// `fetch.max.bytes`
+    pub fetch_max_bytes: u64,
 }
 
 /// Text in the form that responses hold it.
@@ -50,7 +70,7 @@ fn text(text: &str) -> StrBytes {
 /// Every API that is served, in key order.
 #[must_use]
 pub fn table() -> Vec<Row> {
-    vec![Row::of::<metadata::Metadata>()]
+    vec![produce::row(), fetch::row(), Row::of::<metadata::Metadata>()]
 }
 
 /// The API table and what it works with: the whole of what a connection needs to know.
@@ -75,21 +95,27 @@ impl Api {
     }
 
     /// Begins one request. `frame` is what follows the 4-byte size.
-    pub fn begin(&self, connection: &mut Connection, mut frame: Bytes) -> Outcome {
-        if frame.len() < 8 {
-            return Outcome::close(format!("a request of {} bytes has no header", frame.len()));
-        }
-        let key = frame.get_i16();
-        let version = frame.get_i16();
-        let correlation_id = frame.get_i32();
-        let row = usize::try_from(key).ok().and_then(|k| self.rows.get(k)).and_then(Option::as_ref);
-        let Some(row) = row else {
-            return Outcome::close(format!("API key {key} is not served"));
+    pub fn begin(&self, connection: &mut Connection, frame: Bytes) -> Outcome {
+        let (header, body) = match request::parse(frame) {
+            Ok(parsed) => parsed,
+            Err(error) => return Outcome::close(error.to_string()),
         };
+        let request::Header { api, version, correlation_id, client_id } = header;
+        let row = usize::try_from(api.key).ok().and_then(|k| self.rows.get(k)?.as_ref());
+        let Some(row) = row else {
+            return Outcome::close(format!("{} is not served", api.name));
+        };
+        let services = &self.services;
+        let mut cx = Cx { services, connection, version, client_id: &client_id };
         if !row.served.contains(&version) {
-            return Outcome::close(format!("{:?} v{version} is not served", row.key));
+            return match row.unserved {
+                Some(answer) => answer(&mut cx, correlation_id),
+                None => Outcome::close(format!("{} v{version} is not served", api.name)),
+            };
         }
-        let mut cx = Cx { services: &self.services, connection, version, client_id: "" };
-        (row.begin)(&mut cx, correlation_id, frame)
+        if let Err(error) = bounds::check(api.key, version, &body) {
+            return Outcome::close(format!("{} v{version}: {error}", api.name));
+        }
+        (row.begin)(&mut cx, correlation_id, body)
     }
 }

@@ -56,6 +56,12 @@ impl LogStore {
         Self { files, open: Arc::new(open) }
     }
 
+    /// The file system, for whoever keeps it.
+    #[must_use]
+    pub fn files_shared(&self) -> Arc<dyn Files> {
+        Arc::clone(&self.files)
+    }
+
     #[must_use]
     pub fn files(&self) -> &dyn Files {
         &*self.files

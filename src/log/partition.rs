@@ -28,7 +28,7 @@ use super::segment::SegmentView;
 use super::settings::{LogSettings, MAX_SEGMENT_BYTES};
 use super::validate::ValidBatch;
 use super::view::{End, PartitionView};
-use crate::store::File;
+use crate::store::{File, OpenMode};
 use crate::wire::batch::{BatchHeader, HEADER_BYTES, TimestampType};
 
 /// Kafka's name of the leader-epoch file.
@@ -102,6 +102,8 @@ pub struct PartitionLog {
     pub(crate) fresh_segment: bool,
     /// Offsets of the producer snapshots there are, rising.
     pub(crate) snapshots: Vec<i64>,
+    /// The active segment's name is on stable storage.
+    pub(crate) named: bool,
     /// Batches staged and not yet written.
     pub(crate) staged: usize,
     pub(crate) dirty: Dirty,
@@ -338,6 +340,7 @@ impl PartitionLog {
         self.view.set_segments(segments);
         self.active = Some(next);
         self.fresh_segment = false;
+        self.named = false;
         Ok(())
     }
 
@@ -372,6 +375,24 @@ impl PartitionLog {
             duplicate: false,
             end: self.end(),
         }
+    }
+
+    /// The file that holds what was appended last, for a commit that makes a batch durable by
+    /// syncing its segment. The file's name is durable by then; `None` if it cannot be made so.
+    ///
+    /// # Errors
+    /// The disk's own, from syncing the directory of a new segment.
+    pub fn syncable_segment(&mut self) -> io::Result<Option<Arc<dyn File>>> {
+        if !self.named {
+            let metadata = self.dir.join(dir::METADATA_FILE);
+            self.store.files().open(&metadata, OpenMode::Read)?.sync()?;
+            self.store.files().sync_dir(&self.dir)?;
+            if let Some(parent) = self.dir.parent() {
+                self.store.files().sync_dir(parent)?;
+            }
+            self.named = true;
+        }
+        Ok(self.active.as_ref().map(|active| active.file().clone()))
     }
 
     /// What makes all that was written so far durable. For a commit that syncs the segment

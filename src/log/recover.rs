@@ -119,6 +119,7 @@ impl PartitionLog {
             leader_epoch,
             end,
             active: None,
+            named: false,
             fresh_segment: end > recovery.end || recovery.report.lost_from.is_some(),
             staged: 0,
             dirty: recovery.dirty,

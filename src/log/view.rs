@@ -6,7 +6,7 @@
 //! requests.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
 use std::task::Waker;
 
 use arc_swap::ArcSwap;
@@ -45,6 +45,7 @@ pub struct PartitionView {
     leader_epoch: AtomicI32,
     epochs: ArcSwap<LeaderEpochs>,
     waiters: Mutex<FxHashMap<u64, Waker>>,
+    closed: AtomicBool,
 }
 
 impl PartitionView {
@@ -58,6 +59,7 @@ impl PartitionView {
             leader_epoch: AtomicI32::new(0),
             epochs: ArcSwap::default(),
             waiters: Mutex::default(),
+            closed: AtomicBool::new(false),
         })
     }
 
@@ -144,8 +146,18 @@ impl PartitionView {
         }
     }
 
-    /// Wakes all who wait, as also before the partition goes away.
-    pub fn wake(&self) {
+    /// The partition is served no longer: whoever waits looks it up again.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    fn wake(&self) {
         let woken = std::mem::take(&mut *self.waiters.lock());
         for waker in woken.into_values() {
             waker.wake();

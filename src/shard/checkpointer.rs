@@ -39,6 +39,15 @@ pub struct Collected {
     pub dirty: Vec<SyncWork>,
 }
 
+impl Collected {
+    /// Adds what another shard answered.
+    pub fn merge(&mut self, other: Self) {
+        self.changed.extend(other.changed);
+        self.removed.extend(other.removed);
+        self.dirty.extend(other.dirty);
+    }
+}
+
 /// The shards, as the checkpointer knows them.
 pub trait Sources: Send {
     /// Asks every shard and waits for the answers. Each shard answers after the completions that

@@ -1,8 +1,147 @@
 //! Rank 4: owner threads. Each shard owns its partitions' logs by value; connections reach it
 //! through a mailbox and read through the shared views.
+//!
+//! Rejected: a task or a lock per partition (aesthetics: one sync per partition instead of one
+//! per round, lock order rules, no value that a simulator can step).
 
+pub mod append;
 pub mod checkpointer;
 pub mod committer;
+pub mod control;
+pub mod host;
 pub mod identity;
+pub mod landing;
+pub mod mailbox;
 pub mod metadata;
+pub mod metrics;
 pub mod producer_ids;
+pub mod registry;
+pub mod tally;
+pub mod worker;
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use smallvec::SmallVec;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use crate::base::fault::{Code, Fault};
+use append::AppendSet;
+use control::Control;
+use mailbox::Mailbox;
+use registry::Registry;
+use tally::Refused;
+use worker::{Message, Shard};
+
+/// The handle on all shards.
+pub struct Shards {
+    mailboxes: Vec<Arc<Mailbox<Message>>>,
+    registry: Arc<Registry>,
+}
+
+impl Shards {
+    /// Starts one thread per shard.
+    #[must_use]
+    pub fn start(
+        shards: Vec<Shard>,
+        registry: Arc<Registry>,
+    ) -> (Arc<Self>, Vec<JoinHandle<Shard>>) {
+        let mut mailboxes = Vec::with_capacity(shards.len());
+        let mut threads = Vec::with_capacity(shards.len());
+        for shard in shards {
+            let mailbox = Arc::new(Mailbox::default());
+            mailboxes.push(Arc::clone(&mailbox));
+            threads.push(worker::spawn(shard, mailbox));
+        }
+        (Arc::new(Self { mailboxes, registry }), threads)
+    }
+
+    #[must_use]
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.mailboxes.len()
+    }
+
+    /// Hands a request's batches to the shards that own their partitions. Never waits: what is in
+    /// the mailboxes is bounded by the bytes that the server admits.
+    pub fn append(&self, set: AppendSet) {
+        let owner = |tp| self.registry.get(tp).map(|p| p.shard);
+        if let [only] = &set.appends[..] {
+            let shard = owner(only.partition);
+            return self.send_appends(shard, set);
+        }
+        let mut parts: SmallVec<[(Option<usize>, AppendSet); 4]> = SmallVec::new();
+        for append in set.appends {
+            let shard = owner(append.partition);
+            match parts.iter_mut().find(|(s, _)| *s == shard) {
+                Some((_, part)) => part.push(append),
+                None => {
+                    let mut part = AppendSet::new(Arc::clone(&set.tally), set.acks);
+                    part.push(append);
+                    parts.push((shard, part));
+                }
+            }
+        }
+        for (shard, part) in parts {
+            self.send_appends(shard, part);
+        }
+    }
+
+    fn send_appends(&self, shard: Option<usize>, set: AppendSet) {
+        if set.appends.is_empty() {
+            return;
+        }
+        let unsent = match shard {
+            Some(shard) => self.mailboxes[shard].send(Message::Append(set)).err(),
+            None => Some(Message::Append(set)),
+        };
+        // The partition or the broker went away between look-up and here: the client asks again.
+        if let Some(Message::Append(set)) = unsent {
+            for append in set.appends {
+                let refused = Refused::from(Fault::new(Code::NotLeaderOrFollower));
+                set.tally.complete(append.slot as usize, Err(refused));
+            }
+        }
+    }
+
+    /// Sends a control message and gives the receiver of its answer, which fails only when the
+    /// shard has stopped.
+    pub fn control<T>(
+        &self,
+        shard: usize,
+        message: impl FnOnce(oneshot::Sender<T>) -> Control,
+    ) -> oneshot::Receiver<T> {
+        let (tx, rx) = oneshot::channel();
+        // A closed mailbox drops the message and with it the sender, which the receiver sees.
+        let _ = self.mailboxes[shard].send(Message::Control(message(tx)));
+        rx
+    }
+
+    /// The shard of a partition: partition n of a topic and all that belongs to it (its delay
+    /// journal, its retry and dead-letter partitions) share one, so `topic_id` is the source
+    /// topic's.
+    #[must_use]
+    pub fn place(&self, topic_id: Uuid, partition: i32) -> usize {
+        place(topic_id, partition, self.count())
+    }
+
+    /// No more messages; the shards' threads end when they have worked off what they have.
+    pub fn close(&self) {
+        for mailbox in &self.mailboxes {
+            mailbox.close();
+        }
+    }
+}
+
+/// See [`Shards::place`].
+#[must_use]
+pub fn place(topic_id: Uuid, partition: i32, shards: usize) -> usize {
+    let (high, low) = topic_id.as_u64_pair();
+    let spread = (high ^ low).wrapping_add(u64::from(partition.unsigned_abs()));
+    usize::try_from(spread % shards as u64).expect("a remainder of a usize fits one")
+}

@@ -1,0 +1,214 @@
+//! Produce (key 0).
+//!
+//! | version | change | here |
+//! |---|---|---|
+//! | 0-2 | message sets, removed in Kafka 4.0 | advertised, not served: old librdkafka stops compressing when 0 is missing |
+//! | 3 | record batches, transactional id | served from here |
+//! | 5 | log start offset in the response | |
+//! | 7 | zstd | refused below with `UNSUPPORTED_COMPRESSION_TYPE` |
+//! | 8 | record errors and message (KIP-467) | |
+//! | 9 | flexible | |
+//! | 10 | current leader and endpoints on `NOT_LEADER_OR_FOLLOWER` (KIP-951) | |
+//! | 12 | implicit AddPartitionsToTxn (KIP-890) | no transactions yet |
+//! | 13 | topic ids | |
+//!
+//! Batches are judged here, on the connection's thread and while their bytes are in its cache;
+//! shards only stamp and write them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kafka_protocol::messages::produce_request::{PartitionProduceData, ProduceRequest};
+use kafka_protocol::messages::produce_response::{
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, PartitionProduceResponse, ProduceResponse,
+    TopicProduceResponse,
+};
+use kafka_protocol::messages::{ApiKey, BrokerId, TopicName};
+use kafka_protocol::protocol::{Decodable, StrBytes};
+use smallvec::SmallVec;
+use uuid::Uuid;
+
+use super::endpoint::{Cx, Row, finish};
+use super::reply::{Ending, Outcome};
+use super::topics;
+use crate::base::fault::{Code, Fault};
+use crate::log::validate::{Refusal, validate};
+use crate::shard::append::{Acks, Append, AppendSet};
+use crate::shard::tally::{AppendResult, Refused, Tally};
+
+/// The row of the API table.
+#[must_use]
+pub fn row() -> Row {
+    Row { key: ApiKey::Produce, served: 3..=13, advertised: 0..=13, begin, unserved: None }
+}
+
+fn begin(cx: &mut Cx<'_>, correlation_id: i32, mut body: Bytes) -> Outcome {
+    let version = cx.version;
+    let request = match ProduceRequest::decode(&mut body, version) {
+        Ok(request) => request,
+        Err(error) => return Outcome::close(format!("Produce v{version}: {error}")),
+    };
+    let acks = Acks::from_wire(request.acks);
+    let common = refusal_of_all(&request, acks);
+    let outline = Outline::of(&request, version, correlation_id);
+    let tally = Tally::new(outline.slots());
+    let mut set = AppendSet::new(Arc::clone(&tally), acks.unwrap_or(Acks::Leader));
+    let mut slot = 0;
+    for topic in request.topic_data {
+        for data in topic.partition_data {
+            let judged = match &common {
+                Some(fault) => Err(Refused::from(fault.clone())),
+                None => judge(cx, &topic.name, topic.topic_id, data, slot),
+            };
+            match judged {
+                Ok(append) => set.push(append),
+                Err(refused) => tally.complete(slot as usize, Err(refused)),
+            }
+            slot += 1;
+        }
+    }
+    cx.services.shards.append(set);
+    let leader = cx.services.node.node_id;
+    Outcome::Later(Box::pin(async move {
+        let results = tally.finished().await;
+        if request.acks == 0 { silent(&results) } else { outline.answer(results, leader) }
+    }))
+}
+
+/// What refuses every partition of a request.
+fn refusal_of_all(request: &ProduceRequest, acks: Option<Acks>) -> Option<Fault> {
+    if acks.is_none() {
+        let message = format!("acks is {}; it must be -1 (all), 0 or 1", request.acks);
+        return Some(Fault::with(Code::InvalidRequiredAcks, message));
+    }
+    let id = request.transactional_id.as_ref()?;
+    Some(topics::refuse_transactional(&id.0))
+}
+
+fn judge(
+    cx: &Cx<'_>,
+    name: &TopicName,
+    topic_id: Uuid,
+    data: PartitionProduceData,
+    slot: u32,
+) -> Result<Append, Refused> {
+    let partition = if cx.version >= 13 {
+        topics::by_id(cx.services, topic_id, data.index)
+    } else {
+        topics::by_name(cx.services, name, data.index)
+    }?;
+    let rules = partition.rules.load();
+    let records = data.records.unwrap_or_default();
+    let batch =
+        validate(records, cx.version, &rules, cx.services.env.wall_ms()).map_err(refused)?;
+    if batch.header().is_transactional() {
+        return Err(Fault::with(
+            Code::TransactionalIdAuthorizationFailed,
+            "the batch is transactional; transactions are not served yet",
+        )
+        .into());
+    }
+    Ok(Append { partition: partition.tp, batch, slot })
+}
+
+fn refused(refusal: Refusal) -> Refused {
+    let records = refusal.records.iter().map(|r| (r.index, r.message.clone())).collect();
+    Refused { records, fault: refusal.into() }
+}
+
+/// `acks=0`: nothing is answered; an error closes the connection, which is all the client can
+/// notice.
+fn silent(results: &[AppendResult]) -> Ending {
+    match results.iter().find_map(|r| r.as_ref().err()) {
+        Some(refused) => Ending::Close(format!("acks=0 produce refused: {}", refused.fault)),
+        None => Ending::Silent,
+    }
+}
+
+/// What the response needs of the request: which slot belongs to which partition.
+struct Outline {
+    version: i16,
+    correlation_id: i32,
+    topics: SmallVec<[OutlineTopic; 1]>,
+}
+
+struct OutlineTopic {
+    name: TopicName,
+    topic_id: Uuid,
+    partitions: SmallVec<[i32; 4]>,
+}
+
+impl Outline {
+    fn of(request: &ProduceRequest, version: i16, correlation_id: i32) -> Self {
+        let topics = request.topic_data.iter().map(|topic| OutlineTopic {
+            name: topic.name.clone(),
+            topic_id: topic.topic_id,
+            partitions: topic.partition_data.iter().map(|p| p.index).collect(),
+        });
+        Self { version, correlation_id, topics: topics.collect() }
+    }
+
+    fn slots(&self) -> usize {
+        self.topics.iter().map(|t| t.partitions.len()).sum()
+    }
+
+    fn answer(self, results: SmallVec<[AppendResult; 1]>, leader: i32) -> Ending {
+        let version = self.version;
+        let mut results = results.into_iter();
+        let mut responses = Vec::with_capacity(self.topics.len());
+        for topic in self.topics {
+            let partitions = topic.partitions.iter().map(|index| {
+                let result = results.next().expect("there is one result per slot");
+                partition_response(*index, result, version, leader)
+            });
+            let mut response =
+                TopicProduceResponse::default().with_partition_responses(partitions.collect());
+            if version >= 13 {
+                response.topic_id = topic.topic_id;
+            } else {
+                response.name = topic.name;
+            }
+            responses.push(response);
+        }
+        let response = ProduceResponse::default().with_responses(responses);
+        finish(self.correlation_id, version, &response)
+    }
+}
+
+fn partition_response(
+    index: i32,
+    result: AppendResult,
+    version: i16,
+    leader: i32,
+) -> PartitionProduceResponse {
+    let base = PartitionProduceResponse::default().with_index(index);
+    let refused = match result {
+        Ok(accepted) => {
+            return base
+                .with_base_offset(accepted.base_offset)
+                .with_log_append_time_ms(accepted.log_append_time_ms)
+                .with_log_start_offset(accepted.log_start_offset);
+        }
+        Err(refused) => refused,
+    };
+    let mut response = base
+        .with_error_code(refused.fault.code())
+        .with_base_offset(-1)
+        .with_log_append_time_ms(-1)
+        .with_log_start_offset(-1);
+    if version >= 8 {
+        response.error_message = refused.fault.message().map(|m| StrBytes::from(m.to_owned()));
+        response.record_errors = refused.records.into_iter().map(record_error).collect();
+    }
+    if version >= 10 && refused.fault.kind() == Code::NotLeaderOrFollower {
+        response.current_leader =
+            LeaderIdAndEpoch::default().with_leader_id(BrokerId(leader)).with_leader_epoch(-1);
+    }
+    response
+}
+
+fn record_error((index, reason): (i32, String)) -> BatchIndexAndErrorMessage {
+    BatchIndexAndErrorMessage::default()
+        .with_batch_index(index)
+        .with_batch_index_error_message(Some(StrBytes::from(reason)))
+}

@@ -1,0 +1,188 @@
+//! Rank 7: the composition. What is opened in which order, what is stopped in which order, and
+//! what a failure means for the process.
+//!
+//! No behaviour lives here: every component has its own `open` or `start`, and gets its settings
+//! and its neighbours by value.
+
+mod recovery;
+mod storage;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::api::connection::ListenerInfo;
+use crate::api::fetch::session::Sessions;
+use crate::api::{Api, Limits as ApiLimits, Node, Services};
+use crate::base::env::Env;
+use crate::base::metrics::Metrics;
+use crate::base::settings::Settings;
+use crate::cli::Start;
+use crate::cli::exit::Exit;
+use crate::cli::output;
+use crate::ops::banner::Banner;
+use crate::ops::http::{HttpServer, Probes};
+use crate::ops::logs;
+use crate::ops::process::{Usage, raise_open_file_limit};
+use crate::ops::signals::Signals;
+use crate::server::{Limits, Listener, Server};
+use crate::shard::producer_ids::ProducerIds;
+use storage::{Failed, Storage};
+
+/// How long begun requests may take to finish when the broker stops.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// Runs the broker until it is told to stop.
+#[must_use]
+pub fn run(start: &Start) -> Exit {
+    let filter = format!("warn,klamm={}", start.settings.logging_level);
+    if let Err(line) = logs::start(start.settings.logging_format, &filter) {
+        return output::fail(&line, Exit::Failed);
+    }
+    for warning in &start.warnings {
+        tracing::warn!("{warning}");
+    }
+    raise_open_file_limit();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return output::fail(&format!("no threads: {error}"), Exit::Failed),
+    };
+    let exit = runtime.block_on(serve(start));
+    // What still runs on the blocking pool has nobody to answer.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    exit
+}
+
+/// From settings to exit code.
+async fn serve(start: &Start) -> Exit {
+    let stopping = Arc::new(Notify::new());
+    let told = Arc::clone(&stopping);
+    let failed = Failed::new(move |reason| {
+        tracing::error!(reason, "the data directory has failed; the broker stops");
+        told.notify_one();
+    });
+    let env = Env::system();
+    let (settings, config) = (start.settings.clone(), start.config.clone());
+    let opened = tokio::task::spawn_blocking({
+        let (settings, env) = (settings.clone(), env.clone());
+        move || Storage::open(&settings, &config, &env, failed)
+    });
+    let storage = match opened.await {
+        Ok(Ok(storage)) => storage,
+        Ok(Err(error)) => return output::fail(&error.to_string(), Exit::StorageFailed),
+        Err(panic) => return output::fail(&panic.to_string(), Exit::Failed),
+    };
+    let exit = match Running::start(&settings, &env, &storage).await {
+        Ok(running) => {
+            running.until_stopped(&stopping).await;
+            Exit::Ok
+        }
+        Err(line) => output::fail(&line, Exit::Failed),
+    };
+    let failed = storage.failed.clone();
+    let clean = tokio::task::spawn_blocking(move || storage.stop()).await.unwrap_or(false);
+    match (failed.is_set(), clean) {
+        (true, _) => Exit::StorageFailed,
+        (false, true) => exit,
+        (false, false) => Exit::Failed,
+    }
+}
+
+/// The servers over an opened data directory.
+struct Running {
+    signals: Signals,
+    server: Server,
+    http: Vec<HttpServer>,
+}
+
+impl Running {
+    /// # Errors
+    /// One line: a port that is taken, for instance.
+    async fn start(settings: &Settings, env: &Env, storage: &Storage) -> Result<Self, String> {
+        let signals = Signals::listen().map_err(|error| format!("signals: {error}"))?;
+        let metrics = Arc::new(Metrics::default());
+        let limits = Limits::from(settings);
+        let mut listeners = Vec::new();
+        for wanted in &settings.listeners {
+            let bound = Listener::bind(wanted, &limits).await.map_err(|e| e.to_string())?;
+            let info = Arc::new(ListenerInfo::of(wanted, bound.address()));
+            listeners.push((bound, info));
+        }
+        let mut http = Vec::new();
+        for address in &settings.http_listeners {
+            let probes = probes(&metrics, storage);
+            http.push(HttpServer::start(address, probes).await?);
+        }
+        let api = Api::new(Arc::new(services(settings, env, storage)));
+        let server = Server::start(listeners, limits, api, metrics);
+        let running = Self { signals, server, http };
+        running.announce(settings, storage).map_err(|error| format!("standard output: {error}"))?;
+        Ok(running)
+    }
+
+    fn announce(&self, settings: &Settings, storage: &Storage) -> io::Result<()> {
+        let names = settings.listeners.iter().map(|listener| listener.name.clone());
+        let kafka: Vec<_> = names.zip(self.server.addresses().iter().copied()).collect();
+        let banner = Banner {
+            version: env!("CARGO_PKG_VERSION"),
+            kafka: &kafka,
+            http: self.http.first().map(HttpServer::address),
+            data_dir: &settings.data_dir,
+            cluster_id: &storage.identity.cluster_id,
+            node_id: storage.identity.node_id,
+        };
+        let mut out = io::stdout().lock();
+        banner.print(&mut out)?;
+        banner.ready(&mut out)
+    }
+
+    /// Serves until a signal or a failure, then lets begun requests finish.
+    async fn until_stopped(mut self, stopping: &Notify) {
+        tokio::select! {
+            signal = self.signals.next() => tracing::info!(signal, "stopping"),
+            () = stopping.notified() => {}
+        }
+        let cut = self.server.stop(STOP_GRACE).await;
+        if cut > 0 {
+            tracing::warn!(connections = cut, "cut off after {STOP_GRACE:?}");
+        }
+        for http in self.http {
+            http.stop().await;
+        }
+    }
+}
+
+fn services(settings: &Settings, env: &Env, storage: &Storage) -> Services {
+    let slots = settings.fetch_session_cache_slots as usize;
+    Services {
+        env: env.clone(),
+        node: Node {
+            node_id: storage.identity.node_id,
+            cluster_id: storage.identity.cluster_id.clone(),
+        },
+        metadata: Arc::clone(&storage.metadata),
+        shards: Arc::clone(&storage.shards),
+        producer_ids: ProducerIds::new(Arc::clone(&storage.meta)),
+        sessions: Sessions::new(slots),
+        defaults: storage.defaults.clone(),
+        settings: Arc::new(settings.clone()),
+        limits: ApiLimits { fetch_max_bytes: u64::from(settings.fetch_max_bytes) },
+    }
+}
+
+fn probes(metrics: &Arc<Metrics>, storage: &Storage) -> Probes {
+    let (metrics, failed) = (Arc::clone(metrics), storage.failed.clone());
+    let ready = move || match failed.is_set() {
+        true => Err("the data directory has failed".to_owned()),
+        false => Ok(()),
+    };
+    let registry = Arc::clone(storage.shards.registry());
+    let metrics = move |text: &mut crate::base::metrics::Text| {
+        metrics.render(text);
+        crate::shard::metrics::render(&registry, text);
+        Usage::now().render(text);
+    };
+    Probes { ready: Box::new(ready), metrics: Box::new(metrics) }
+}

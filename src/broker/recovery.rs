@@ -1,0 +1,244 @@
+//! From what is on disk to partitions that can be served: open every log, put back what the
+//! commit log knows beyond them, and make the result the new checkpoint.
+//!
+//! Logs are opened side by side, one thread per shard, each shard its own. A partition that
+//! cannot be opened is reported and left out; the others serve. The commit log is replayed in
+//! its own order, because a commit of several partitions is there whole or not at all.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use crate::base::ids::TopicPartition;
+use crate::base::settings::{Durability, Settings};
+use crate::catalog::Catalog;
+use crate::log::checkpoint::PartitionCheckpoint;
+use crate::log::checkpoint_file::{self, Checkpoint};
+use crate::log::commit::{CommitLog, CommitSettings, Replay, ReplayedRow};
+use crate::log::dir;
+use crate::log::error::ReplayError;
+use crate::log::recover::OpenHint;
+use crate::shard::checkpointer::{Collected, sync_all};
+use crate::shard::control::Opening;
+use crate::shard::host::Defaults;
+use crate::shard::metadata::Store;
+use crate::shard::place;
+use crate::shard::worker::{Shard, ShardDeps};
+
+/// Threads that sync what recovery touched.
+const SYNC_THREADS: usize = 8;
+
+/// Everything that stood on disk, ready to be served.
+pub struct Recovered {
+    pub shards: Vec<Shard>,
+    pub commit_log: CommitLog,
+    /// As the checkpoint on disk has them now.
+    pub partitions: Vec<PartitionCheckpoint>,
+}
+
+/// Recovers a data directory.
+///
+/// # Errors
+/// What concerns the whole directory; a partition that cannot be opened is only reported.
+pub fn run(
+    settings: &Settings,
+    deps: &ShardDeps,
+    store: &Store,
+    defaults: &Defaults,
+) -> io::Result<Recovered> {
+    let files = deps.store.files_shared();
+    let data_dir = deps.data_dir.as_path();
+    let began = deps.env.monotonic();
+    dir::sweep_marked(&*files, data_dir)?;
+    let checkpoint = read_checkpoint(&*files, data_dir)?;
+    let clean = checkpoint.as_ref().is_some_and(|c| c.clean);
+    let commit_settings = CommitSettings {
+        file_bytes: settings.commit_log_file_bytes,
+        max_bytes: settings.commit_log_max_bytes,
+        durable: settings.durability == Durability::Fsync,
+    };
+    let after = checkpoint.as_ref().map(|c| c.mark);
+    let (mut commit_log, mut pending) = CommitLog::open(
+        std::sync::Arc::clone(&files),
+        &data_dir.join("commit"),
+        commit_settings,
+        after,
+        deps.env.random_u64(),
+    )?;
+    let count = settings.shards.map_or_else(processors, |n| n as usize).max(1);
+    let mut shards: Vec<Shard> = (0..count).map(|i| Shard::new(i, deps.clone())).collect();
+    let mut partitions = BTreeMap::new();
+    for partition in checkpoint.into_iter().flat_map(|c| c.partitions) {
+        partitions.insert(partition.tp, partition);
+    }
+    let known = Known { partitions: &partitions, store, clean };
+    let unserved = open_all(&mut shards, store.catalog(), defaults, &known);
+    let replayed = replay(&mut shards, &mut pending)?;
+    let mut collected = Collected::default();
+    for shard in &mut shards {
+        collected.merge(shard.checkpoint());
+    }
+    sync_all(&*files, collected.dirty, SYNC_THREADS)?;
+    partitions.retain(|tp, _| store.catalog().topic_by_id(tp.topic_id).is_some());
+    partitions.extend(collected.changed.into_iter().map(|p| (p.tp, p)));
+    let mark = commit_log.last();
+    checkpoint_file::write(&*files, data_dir, mark, false, partitions.values())?;
+    commit_log.release(mark.sequence);
+    for shard in &shards {
+        shard.show_all();
+    }
+    let took_ms = deps.env.monotonic().saturating_sub(began).as_millis();
+    let served = deps.registry.count();
+    tracing::info!(clean, served, unserved, ?replayed, took_ms, "data directory open");
+    Ok(Recovered { shards, commit_log, partitions: partitions.into_values().collect() })
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// A checkpoint that is damaged is not believed: everything is looked at instead.
+fn read_checkpoint(
+    files: &dyn crate::store::Files,
+    data_dir: &std::path::Path,
+) -> io::Result<Option<Checkpoint>> {
+    match checkpoint_file::read(files, data_dir) {
+        Ok(checkpoint) => Ok(checkpoint),
+        Err(checkpoint_file::CheckpointError::Io(error)) => Err(error),
+        Err(error @ checkpoint_file::CheckpointError::Version(_)) => {
+            Err(io::Error::new(io::ErrorKind::InvalidData, error.to_string()))
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the logs are scanned whole");
+            Ok(None)
+        }
+    }
+}
+
+/// What is known of partitions before their files are looked at.
+struct Known<'a> {
+    partitions: &'a BTreeMap<TopicPartition, PartitionCheckpoint>,
+    store: &'a Store,
+    /// The last run stopped cleanly after its checkpoint.
+    clean: bool,
+}
+
+impl Known<'_> {
+    fn hint(&self, tp: TopicPartition) -> OpenHint {
+        let deleted_to = self.store.log_starts().get(&tp).copied().unwrap_or(0);
+        let Some(known) = self.partitions.get(&tp) else {
+            return OpenHint { log_start: deleted_to, ..OpenHint::default() };
+        };
+        OpenHint {
+            recovery_point: known.recovery_point,
+            log_start: known.log_start.max(deleted_to),
+            producers: known.producers.clone(),
+            clean: self.clean,
+        }
+    }
+}
+
+/// Opens every partition of the catalog in the shard that owns it. Returns how many could not be
+/// opened.
+fn open_all(
+    shards: &mut [Shard],
+    catalog: &Catalog,
+    defaults: &Defaults,
+    known: &Known<'_>,
+) -> usize {
+    let config = defaults.current(catalog);
+    let mut work: Vec<Vec<Opening>> = shards.iter().map(|_| Vec::new()).collect();
+    for topic in catalog.topics() {
+        let opening = defaults.opening(catalog, topic, &config);
+        for partition in 0..topic.partitions {
+            let tp = TopicPartition::new(topic.id, partition);
+            let shard = place(topic.id, partition, work.len());
+            work[shard].push(Opening { tp, ..opening.clone() });
+        }
+    }
+    let open = |shard: &mut Shard, work: Vec<Opening>| {
+        work.iter().filter(|opening| !open_one(shard, opening, known.hint(opening.tp))).count()
+    };
+    std::thread::scope(|scope| {
+        let each = shards.iter_mut().zip(work);
+        let threads: Vec<_> =
+            each.map(|(shard, work)| scope.spawn(move || open(shard, work))).collect();
+        threads.into_iter().map(|t| t.join().expect("opening does not panic")).sum()
+    })
+}
+
+fn open_one(shard: &mut Shard, opening: &Opening, hint: OpenHint) -> bool {
+    let durable_end = hint.recovery_point;
+    let (topic, partition) = (&opening.topic_name, opening.tp.partition);
+    match shard.open_existing(opening, hint) {
+        Ok(report) => {
+            if let Some(cut) = report.cut {
+                tracing::warn!(
+                    topic,
+                    partition,
+                    bytes = cut.bytes,
+                    why = ?cut.why,
+                    segment = cut.segment,
+                    position = cut.position,
+                    "cut a tail that is not whole batches"
+                );
+            }
+            if let Some(lost) = report.lost_from {
+                tracing::error!(
+                    topic,
+                    partition,
+                    from = lost,
+                    to = durable_end,
+                    "offsets that were on stable storage are gone"
+                );
+            }
+            true
+        }
+        Err(error) => {
+            tracing::error!(topic, partition, %error, "the partition is not served");
+            false
+        }
+    }
+}
+
+/// What a replay put back.
+#[derive(Debug, Default)]
+struct Replayed {
+    commits: u64,
+    appended: u64,
+    /// Rows of partitions that are gone, or could not be opened.
+    skipped: u64,
+}
+
+/// Puts back the commits that the segments may lack.
+///
+/// # Errors
+/// The disk's own. A row that does not fit its log ends that partition's replay with an error in
+/// the log, not the start.
+fn replay(shards: &mut [Shard], replay: &mut Replay) -> io::Result<Replayed> {
+    let mut done = Replayed::default();
+    for commit in replay {
+        let commit = commit?;
+        done.commits += 1;
+        for row in &commit.rows {
+            let shard = place(row.tp.topic_id, row.tp.partition, shards.len());
+            match put_back(&mut shards[shard], row)? {
+                Some(true) => done.appended += 1,
+                Some(false) => {}
+                None => done.skipped += 1,
+            }
+        }
+    }
+    Ok(done)
+}
+
+fn put_back(shard: &mut Shard, row: &ReplayedRow) -> io::Result<Option<bool>> {
+    match shard.replay(row) {
+        Ok(outcome) => Ok(outcome),
+        Err(ReplayError::Storage(error)) => Err(error),
+        Err(error) => {
+            tracing::error!(partition = ?row.tp, base_offset = row.base_offset, %error,
+                "a committed batch cannot be put back");
+            Ok(None)
+        }
+    }
+}

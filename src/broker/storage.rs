@@ -1,0 +1,260 @@
+//! Opens the data directory (lock, metadata, identity, logs, commit log), starts the threads that
+//! own it, and stops them so that the next start scans nothing.
+//!
+//! Nothing is visible to a client before everything that it could see is on stable storage: the
+//! start ends with a checkpoint of what recovery put together.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::recovery::{self, Recovered};
+use crate::base::env::Env;
+use crate::base::settings::{BrokerConfig, Settings, validate_topic_configs};
+use crate::catalog::Policy;
+use crate::log::cache::LogStore;
+use crate::shard::Shards;
+use crate::shard::checkpointer::{self, Bell, CheckpointSettings, Checkpointer, Stop};
+use crate::shard::committer::{self, Committer, CommitterHandle, CommitterSettings};
+use crate::shard::host::{Defaults, Host, ShardSources};
+use crate::shard::identity::{self, Identity};
+use crate::shard::landing::Landing;
+use crate::shard::metadata::{Metadata, Store};
+use crate::shard::registry::Registry;
+use crate::shard::worker::{Shard, ShardDeps};
+use crate::store::local::LocalFiles;
+use crate::store::lock::DirLock;
+use crate::store::meta::RedbMeta;
+use crate::store::{Files, Meta};
+
+/// Descriptors kept for sealed segments.
+const MAX_OPEN_FILES: usize = 4096;
+
+/// Why a data directory cannot be served: one line with the remedy.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unusable(String);
+
+impl Unusable {
+    fn at(path: &Path, error: impl std::fmt::Display) -> Self {
+        Self(format!("{}: {error}", path.display()))
+    }
+}
+
+/// A data directory at work.
+pub struct Storage {
+    pub identity: Identity,
+    pub metadata: Arc<Metadata>,
+    pub meta: Arc<dyn Meta>,
+    pub shards: Arc<Shards>,
+    pub commits: CommitterHandle<Landing>,
+    pub defaults: Defaults,
+    pub failed: Failed,
+    threads: Threads,
+    _lock: DirLock,
+}
+
+struct Threads {
+    shards: Vec<JoinHandle<Shard>>,
+    metadata: JoinHandle<io::Result<()>>,
+    committer: JoinHandle<()>,
+    checkpointer: JoinHandle<Result<(), checkpointer::CheckpointFailed>>,
+    bell: Bell,
+    closing: Arc<AtomicBool>,
+}
+
+/// Whether the data directory has failed; reports the first failure, whoever sees it.
+#[derive(Clone)]
+pub struct Failed {
+    flag: Arc<AtomicBool>,
+    report: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+impl Failed {
+    /// `report` is called once, on the thread that saw the failure.
+    #[must_use]
+    pub fn new(report: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self { flag: Arc::default(), report: Arc::new(report) }
+    }
+
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.flag.load(Ordering::Acquire)
+    }
+
+    fn set(&self, reason: &str) {
+        if !self.flag.swap(true, Ordering::AcqRel) {
+            (self.report)(reason);
+        }
+    }
+}
+
+/// What is open before anything runs.
+struct Opened {
+    data_dir: PathBuf,
+    lock: DirLock,
+    identity: Identity,
+    meta: Arc<dyn Meta>,
+    store: Store,
+    log_store: LogStore,
+    registry: Arc<Registry>,
+    defaults: Defaults,
+    recovered: Recovered,
+}
+
+impl Storage {
+    /// Opens the directory, creating it if missing.
+    ///
+    /// # Errors
+    /// One line for the operator.
+    pub fn open(
+        settings: &Settings,
+        config: &BrokerConfig,
+        env: &Env,
+        failed: Failed,
+    ) -> Result<Self, Unusable> {
+        let opened = open(settings, config, env)?;
+        let dir = opened.data_dir.clone();
+        start(opened, settings, config, env, failed).map_err(|e| Unusable::at(&dir, e))
+    }
+
+    /// Stops in order: what was appended is committed, logs are closed, the checkpoint says
+    /// clean. The server must have stopped. `false` if the stop is not a clean one.
+    #[must_use]
+    pub fn stop(self) -> bool {
+        let Self { metadata, shards, commits, failed, threads, .. } = self;
+        drop(metadata);
+        commits.close();
+        let committed = threads.committer.join().is_ok() && !failed.is_set();
+        threads.closing.store(true, Ordering::Release);
+        threads.bell.stop(if committed { Stop::Clean } else { Stop::Abrupt });
+        let checkpointed = matches!(threads.checkpointer.join(), Ok(Ok(())));
+        shards.close();
+        let joined = threads.shards.into_iter().all(|thread| thread.join().is_ok());
+        drop(shards);
+        // The worker's host holds the shards; it ends now that the last handle is gone.
+        let stored = matches!(threads.metadata.join(), Ok(Ok(())));
+        committed && checkpointed && joined && stored && !failed.is_set()
+    }
+}
+
+fn open(settings: &Settings, config: &BrokerConfig, env: &Env) -> Result<Opened, Unusable> {
+    let data_dir = settings.data_dir.clone();
+    let at_dir = |error: io::Error| Unusable::at(&settings.data_dir, error);
+    let files: Arc<dyn Files> = Arc::new(LocalFiles);
+    files.create_dir(&data_dir).map_err(at_dir)?;
+    let lock = DirLock::acquire(&data_dir).map_err(|e| Unusable(e.to_string()))?;
+    let meta_path = data_dir.join("meta.redb");
+    let meta = RedbMeta::open(&meta_path).map_err(|e| Unusable::at(&meta_path, e))?;
+    let meta: Arc<dyn Meta> = Arc::new(meta);
+    let identity = identity::claim(&*files, &*meta, &data_dir, settings.node_id, env)
+        .map_err(|e| Unusable(e.to_string()))?;
+    let store = Store::open(Arc::clone(&meta), settings.node_id)
+        .map_err(|e| Unusable::at(&meta_path, e))?;
+    let log_store = LogStore::new(Arc::clone(&files), MAX_OPEN_FILES);
+    let registry = Arc::new(Registry::default());
+    let defaults = Defaults {
+        config: config.clone(),
+        producer_expiry_ms: settings.producer_id_expiration_ms,
+        max_decompressed_bytes: usize::try_from(settings.max_decompressed_message_bytes)
+            .unwrap_or(usize::MAX),
+    };
+    let deps = ShardDeps {
+        env: env.clone(),
+        store: log_store.clone(),
+        data_dir: data_dir.clone(),
+        registry: Arc::clone(&registry),
+        durability: settings.durability,
+        retention_check_interval: millis(settings.retention_check_interval_ms),
+        bulk_bytes: CommitterSettings::default().bulk_bytes,
+    };
+    let recovered = recovery::run(settings, &deps, &store, &defaults).map_err(at_dir)?;
+    Ok(Opened { data_dir, lock, identity, meta, store, log_store, registry, defaults, recovered })
+}
+
+fn millis(ms: i64) -> Duration {
+    Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX))
+}
+
+fn start(
+    opened: Opened,
+    settings: &Settings,
+    config: &BrokerConfig,
+    env: &Env,
+    failed: Failed,
+) -> io::Result<Storage> {
+    let Opened { data_dir, lock, identity, meta, store, log_store, registry, defaults, recovered } =
+        opened;
+    let bell = Bell::default();
+    let ring = bell.clone();
+    let (committer, commits) = Committer::new(
+        recovered.commit_log,
+        CommitterSettings::default(),
+        env.clone(),
+        move || ring.ring(),
+    );
+    let mut shards = recovered.shards;
+    for shard in &mut shards {
+        shard.commit_through(commits.clone());
+    }
+    let (shards, shard_threads) = Shards::start(shards, registry);
+    let dying = failed.clone();
+    let committer = committer::spawn(committer, move |reason| dying.set(reason))?;
+    let closing = Arc::new(AtomicBool::new(false));
+    let sources = ShardSources { shards: Arc::clone(&shards), closing: Arc::clone(&closing) };
+    let interval = millis(settings.checkpoint_interval_ms);
+    let checkpointer = Checkpointer::new(
+        Arc::new(LocalFiles),
+        data_dir.clone(),
+        CheckpointSettings { interval, ..CheckpointSettings::default() },
+        sources,
+        commits.clone(),
+        recovered.partitions,
+    );
+    let dying = failed.clone();
+    let checkpointer =
+        checkpointer::spawn(checkpointer, bell.clone(), move |reason| dying.set(reason))?;
+    let host = Host {
+        shards: Arc::clone(&shards),
+        store: log_store,
+        data_dir,
+        defaults: defaults.clone(),
+    };
+    let (metadata, metadata_thread) = Metadata::start(store, policy(settings, config), host)?;
+    let threads = Threads {
+        shards: shard_threads,
+        metadata: metadata_thread,
+        committer,
+        checkpointer,
+        bell,
+        closing,
+    };
+    Ok(Storage {
+        identity,
+        metadata,
+        meta,
+        shards,
+        commits,
+        defaults,
+        failed,
+        threads,
+        _lock: lock,
+    })
+}
+
+/// What topics may be created.
+fn policy(settings: &Settings, config: &BrokerConfig) -> Policy {
+    let config = config.clone();
+    Policy {
+        default_partitions: settings.num_partitions,
+        default_replication_factor: i16::try_from(settings.default_replication_factor).unwrap_or(1),
+        max_topic_partitions: 10_000,
+        max_partitions: 200_000,
+        check_topic_configs: Arc::new(move |configs| {
+            validate_topic_configs(configs, &config).map_err(|error| error.to_string())
+        }),
+    }
+}

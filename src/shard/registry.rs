@@ -1,0 +1,54 @@
+//! Which partitions are served here: the read side that connections share with the shards.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use parking_lot::RwLock;
+use rustc_hash::FxHashMap;
+
+use crate::base::ids::TopicPartition;
+use crate::log::validate::BatchRules;
+use crate::log::view::PartitionView;
+
+/// One partition as connections see it.
+pub struct Partition {
+    pub tp: TopicPartition,
+    pub topic_name: String,
+    /// The shard that owns its log.
+    pub shard: usize,
+    pub view: Arc<PartitionView>,
+    /// What its topic demands of a batch; replaced when the topic's configs change.
+    pub rules: ArcSwap<BatchRules>,
+}
+
+/// All partitions that are served. Only shards write.
+#[derive(Default)]
+pub struct Registry {
+    partitions: RwLock<FxHashMap<TopicPartition, Arc<Partition>>>,
+}
+
+impl Registry {
+    #[must_use]
+    pub fn get(&self, tp: TopicPartition) -> Option<Arc<Partition>> {
+        self.partitions.read().get(&tp).cloned()
+    }
+
+    pub fn insert(&self, partition: Arc<Partition>) {
+        self.partitions.write().insert(partition.tp, partition);
+    }
+
+    pub fn remove(&self, tp: TopicPartition) -> Option<Arc<Partition>> {
+        self.partitions.write().remove(&tp)
+    }
+
+    /// Everything that is served, in no order.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Partition>> {
+        self.partitions.read().values().cloned().collect()
+    }
+
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.partitions.read().len()
+    }
+}

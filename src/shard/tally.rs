@@ -1,0 +1,116 @@
+//! The parked answer of one append request: filled by shards and the committer, awaited by the
+//! connection.
+//!
+//! One allocation holds the results of all partitions of a request and the waker of whoever
+//! waits, because this is made and dropped once per produce request.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+
+use crate::base::fault::Fault;
+
+/// What became of one partition's batch.
+pub type AppendResult = Result<Accepted, Refused>;
+
+/// A batch is in the log (and durable, where that was asked for).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    pub base_offset: i64,
+    /// -1 on topics with `message.timestamp.type=CreateTime`.
+    pub log_append_time_ms: i64,
+    pub log_start_offset: i64,
+}
+
+/// A batch is not in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub fault: Fault,
+    /// Records that are to blame: index in the batch and reason (KIP-467).
+    pub records: Vec<(i32, String)>,
+}
+
+impl From<Fault> for Refused {
+    fn from(fault: Fault) -> Self {
+        Self { fault, records: Vec::new() }
+    }
+}
+
+struct State {
+    results: SmallVec<[Option<AppendResult>; 1]>,
+    waker: Option<Waker>,
+    open: usize,
+}
+
+/// Results of one request, one slot per partition.
+pub struct Tally {
+    state: Mutex<State>,
+}
+
+impl Tally {
+    /// A tally with `slots` open slots.
+    #[must_use]
+    pub fn new(slots: usize) -> Arc<Self> {
+        let results = std::iter::repeat_with(|| None).take(slots).collect();
+        Arc::new(Self { state: Mutex::new(State { results, waker: None, open: slots }) })
+    }
+
+    /// Fills a slot; the last one wakes the waiter. A slot is filled once: later results for it
+    /// are dropped.
+    pub fn complete(&self, slot: usize, result: AppendResult) {
+        let waker = {
+            let mut state = self.state.lock();
+            let Some(place @ None) = state.results.get_mut(slot) else { return };
+            *place = Some(result);
+            state.open -= 1;
+            if state.open == 0 { state.waker.take() } else { None }
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Waits until every slot is filled and takes the results, in slot order.
+    #[must_use]
+    pub fn finished(self: Arc<Self>) -> Finished {
+        Finished(self)
+    }
+}
+
+/// See [`Tally::finished`].
+pub struct Finished(Arc<Tally>);
+
+impl Future for Finished {
+    type Output = SmallVec<[AppendResult; 1]>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.0.state.lock();
+        if state.open == 0 {
+            return Poll::Ready(state.results.drain(..).flatten().collect());
+        }
+        state.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+/// One slot of a tally: what travels with a batch through shard and committer.
+#[derive(Clone)]
+pub struct Ack {
+    tally: Arc<Tally>,
+    slot: u32,
+}
+
+impl Ack {
+    #[must_use]
+    pub fn new(tally: Arc<Tally>, slot: u32) -> Self {
+        Self { tally, slot }
+    }
+
+    pub fn complete(self, result: AppendResult) {
+        self.tally.complete(self.slot as usize, result);
+    }
+}

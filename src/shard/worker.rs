@@ -1,0 +1,381 @@
+//! One shard: the only owner of its partitions' logs, stepped by its thread.
+//!
+//! A round is: take everything from the mailbox, append it all, hand the round's batches to the
+//! committer. File calls may block here, because nobody but this shard's own partitions waits
+//! for them, and no lock is held meanwhile.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use rustc_hash::FxHashMap;
+use smallvec::smallvec;
+
+use super::append::{Acks, Append, AppendSet};
+use super::checkpointer::Collected;
+use super::committer::{CommitterHandle, Submission, Submitted};
+use super::control::{Control, Opening};
+use super::landing::Landing;
+use super::mailbox::Mailbox;
+use super::registry::{Partition, Registry};
+use super::tally::{Accepted, Ack, AppendResult, Refused};
+use crate::base::env::Env;
+use crate::base::fault::{Code, Fault};
+use crate::base::ids::TopicPartition;
+use crate::base::settings::Durability;
+use crate::log::cache::LogStore;
+use crate::log::commit::{ReplayedRow, Row};
+use crate::log::dir::{self, Identity};
+use crate::log::error::{LogError, ReplayError};
+use crate::log::partition::{Appended, PartitionLog, Replayed};
+use crate::log::recover::{OpenHint, RecoveryReport};
+
+/// What a shard is asked.
+pub enum Message {
+    Append(AppendSet),
+    Control(Control),
+}
+
+/// What every shard works with.
+#[derive(Clone)]
+pub struct ShardDeps {
+    pub env: Env,
+    pub store: LogStore,
+    pub data_dir: PathBuf,
+    pub registry: Arc<Registry>,
+    pub durability: Durability,
+    /// `log.retention.check.interval.ms`
+    pub retention_check_interval: Duration,
+    /// From this size on a batch may be made durable in its segment instead of in the commit log.
+    pub bulk_bytes: usize,
+}
+
+struct Hosted {
+    log: PartitionLog,
+    partition: Arc<Partition>,
+    /// Appended to, opened or trimmed since the last checkpoint.
+    changed: bool,
+}
+
+/// The owner of some partitions.
+pub struct Shard {
+    index: usize,
+    deps: ShardDeps,
+    hosted: FxHashMap<TopicPartition, Hosted>,
+    /// Partitions that are no longer hosted, for the next checkpoint.
+    removed: Vec<TopicPartition>,
+    committer: Option<CommitterHandle<Landing>>,
+    /// Batches of this round, on their way to the committer.
+    round: Vec<Submission<Landing>>,
+    next_retention: Duration,
+}
+
+/// Starts a shard's thread. It ends when the mailbox is closed and empty, and gives the shard
+/// back to be closed.
+pub(super) fn spawn(mut shard: Shard, mailbox: Arc<Mailbox<Message>>) -> JoinHandle<Shard> {
+    let name = format!("shard-{}", shard.index);
+    let run = move || {
+        let mut messages = Vec::new();
+        loop {
+            let open = mailbox.drain(&mut messages, shard.until_housekeeping());
+            if messages.is_empty() && !open {
+                return shard;
+            }
+            shard.step(&mut messages);
+        }
+    };
+    std::thread::Builder::new().name(name).spawn(run).expect("the system starts a thread")
+}
+
+impl Shard {
+    #[must_use]
+    pub fn new(index: usize, deps: ShardDeps) -> Self {
+        let next_retention = deps.env.monotonic() + deps.retention_check_interval;
+        Self {
+            index,
+            deps,
+            hosted: FxHashMap::default(),
+            removed: Vec::new(),
+            committer: None,
+            round: Vec::new(),
+            next_retention,
+        }
+    }
+
+    /// Gives the shard its committer; before that only [`Durability::PageCache`] can append.
+    pub fn commit_through(&mut self, committer: CommitterHandle<Landing>) {
+        self.committer = Some(committer);
+    }
+
+    /// Works off one round of messages, then what is due by the clock.
+    pub fn step(&mut self, messages: &mut Vec<Message>) {
+        for message in messages.drain(..) {
+            match message {
+                Message::Append(set) => self.append_all(set),
+                // What a control message sees or undoes must come after the batches before it.
+                Message::Control(control) => {
+                    self.submit_round();
+                    self.control(control);
+                }
+            }
+        }
+        self.submit_round();
+        self.housekeep();
+    }
+
+    fn submit_round(&mut self) {
+        if let (Some(committer), false) = (&self.committer, self.round.is_empty()) {
+            committer.submit(self.round.drain(..));
+        }
+    }
+
+    fn append_all(&mut self, set: AppendSet) {
+        for append in set.appends {
+            let ack = Ack::new(Arc::clone(&set.tally), append.slot);
+            self.append(append, set.acks, ack);
+        }
+    }
+
+    fn append(&mut self, mut append: Append, acks: Acks, ack: Ack) {
+        let now_ms = self.deps.env.wall_ms();
+        let Some(hosted) = self.hosted.get_mut(&append.partition) else {
+            return ack.complete(Err(Fault::new(Code::NotLeaderOrFollower).into()));
+        };
+        hosted.changed = true;
+        let appended = match hosted.log.append(&mut append.batch, now_ms) {
+            Ok(appended) => appended,
+            Err(error) => return ack.complete(Err(Refused::from(Fault::from(error)))),
+        };
+        let result: AppendResult = Ok(Accepted {
+            base_offset: appended.base_offset,
+            log_append_time_ms: appended.log_append_time_ms,
+            log_start_offset: appended.log_start_offset,
+        });
+        if self.deps.durability == Durability::PageCache {
+            hosted.partition.view.advance(&appended.end);
+            return ack.complete(result);
+        }
+        let parked = match acks {
+            Acks::All => Some((ack, result)),
+            Acks::Leader | Acks::None => {
+                ack.complete(result);
+                None
+            }
+        };
+        if let Err(error) = self.commit(&append, appended, parked) {
+            tracing::error!(partition = ?append.partition, %error, "a segment cannot be synced");
+        }
+    }
+
+    /// Queues a written batch for the committer. A retry queues no batch: its answer waits until
+    /// everything before it is durable, the first try included.
+    fn commit(
+        &mut self,
+        append: &Append,
+        appended: Appended,
+        parked: Option<(Ack, AppendResult)>,
+    ) -> io::Result<()> {
+        let hosted = self.hosted.get_mut(&append.partition).expect("it was just appended to");
+        let view = Arc::clone(&hosted.partition.view);
+        let mut batches = smallvec![];
+        if !appended.duplicate {
+            let batch = &append.batch;
+            let bulk = batch.size_bytes() >= self.deps.bulk_bytes;
+            let segment = if bulk { hosted.log.syncable_segment()? } else { None };
+            let row = Row {
+                tp: append.partition,
+                header: *batch.header_bytes(),
+                records: batch.records().clone(),
+                in_segment: false,
+            };
+            batches.push(Submitted { row, segment });
+        }
+        let completion = Landing { view, end: appended.end, parked };
+        self.round.push(Submission { batches, completion });
+        Ok(())
+    }
+
+    fn control(&mut self, control: Control) {
+        // A receiver that is gone has lost interest; the work counts all the same.
+        match control {
+            Control::Open(opening, done) => {
+                let opened = self.open_existing(&opening, OpenHint::default());
+                let _ = done.send(opened.map(drop).map_err(|error| storage_fault(&error)));
+            }
+            Control::Remove(opening, done) => {
+                let _ = done.send(self.remove(&opening));
+            }
+            Control::Configure(opening, done) => {
+                self.configure(*opening);
+                let _ = done.send(());
+            }
+            Control::DeleteRecords { tp, before_offset, done } => {
+                let _ = done.send(self.delete_records(tp, before_offset));
+            }
+            Control::Producers(tp, done) => {
+                let hosted = self.hosted.get(&tp);
+                let _ = done.send(hosted.map(|h| h.log.producers().to_checkpoint()));
+            }
+            Control::Checkpoint(done) => {
+                let _ = done.send(self.checkpoint());
+            }
+            Control::Close(done) => {
+                let _ = done.send(self.close());
+            }
+        }
+    }
+
+    /// Opens a partition's log, or begins an empty one, and serves it: readers and producers find
+    /// it from now on.
+    ///
+    /// # Errors
+    /// The partition is not served; no other is affected.
+    pub fn open_existing(
+        &mut self,
+        opening: &Opening,
+        hint: OpenHint,
+    ) -> Result<RecoveryReport, LogError> {
+        if self.hosted.contains_key(&opening.tp) {
+            return Ok(RecoveryReport::default());
+        }
+        let (log, report) = PartitionLog::open(
+            &self.deps.store,
+            Identity::below(&self.deps.data_dir, &opening.topic_name, opening.tp),
+            opening.settings.clone(),
+            hint,
+            opening.leader_epoch,
+            self.deps.env.wall_ms(),
+        )?;
+        let partition = Arc::new(Partition {
+            tp: opening.tp,
+            topic_name: opening.topic_name.clone(),
+            shard: self.index,
+            view: Arc::clone(log.view()),
+            rules: ArcSwap::from_pointee(opening.rules),
+        });
+        self.deps.registry.insert(Arc::clone(&partition));
+        self.hosted.insert(opening.tp, Hosted { log, partition, changed: true });
+        Ok(report)
+    }
+
+    /// Puts a row of the commit log back. `None` if its partition is not served, `false` if the
+    /// row is there already.
+    ///
+    /// # Errors
+    /// See [`ReplayError`].
+    pub fn replay(&mut self, row: &ReplayedRow) -> Result<Option<bool>, ReplayError> {
+        let now_ms = self.deps.env.wall_ms();
+        let Some(hosted) = self.hosted.get_mut(&row.tp) else { return Ok(None) };
+        let Some(batch) = &row.batch else {
+            // The batch was synced in its segment before its row was written.
+            let log_end = hosted.log.view().log_end();
+            let base_offset = row.base_offset;
+            return match base_offset < log_end {
+                true => Ok(Some(false)),
+                false => Err(ReplayError::Gap { log_end, base_offset }),
+            };
+        };
+        hosted.changed = true;
+        Ok(Some(hosted.log.append_replayed(batch, now_ms)? == Replayed::Appended))
+    }
+
+    /// Makes everything that recovery found visible, once it is durable.
+    pub fn show_all(&self) {
+        for hosted in self.hosted.values() {
+            hosted.partition.view.advance(&hosted.log.end());
+        }
+    }
+
+    fn remove(&mut self, opening: &Opening) -> io::Result<Option<PathBuf>> {
+        if let Some(partition) = self.deps.registry.remove(opening.tp) {
+            partition.view.close();
+        }
+        if self.hosted.remove(&opening.tp).is_some() {
+            self.removed.push(opening.tp);
+        }
+        let identity = Identity::below(&self.deps.data_dir, &opening.topic_name, opening.tp);
+        dir::mark_deleted(self.deps.store.files(), &identity, self.deps.env.random_uuid())
+    }
+
+    fn configure(&mut self, opening: Opening) {
+        let Some(hosted) = self.hosted.get_mut(&opening.tp) else { return };
+        hosted.log.apply_settings(opening.settings);
+        hosted.partition.rules.store(Arc::new(opening.rules));
+    }
+
+    fn delete_records(&mut self, tp: TopicPartition, before_offset: i64) -> Result<i64, Fault> {
+        let hosted = self.hosted.get_mut(&tp).ok_or(Code::NotLeaderOrFollower)?;
+        hosted.changed = true;
+        hosted
+            .log
+            .delete_records(before_offset)
+            .map_err(|error| Fault::with(Code::OffsetOutOfRange, error.to_string()))
+    }
+
+    /// What changed since the last checkpoint.
+    pub fn checkpoint(&mut self) -> Collected {
+        let mut collected = Collected::default();
+        collected.removed.append(&mut self.removed);
+        for hosted in self.hosted.values_mut().filter(|hosted| hosted.changed) {
+            match hosted.log.checkpoint() {
+                Ok(Some((checkpoint, work))) => {
+                    hosted.changed = false;
+                    collected.changed.push(checkpoint);
+                    collected.dirty.push(work);
+                }
+                // Staged batches wait; what lies before them is synced all the same.
+                Ok(None) => collected.dirty.push(hosted.log.take_sync_work()),
+                Err(error) => report(&hosted.partition, &error, "the checkpoint has to wait"),
+            }
+        }
+        collected
+    }
+
+    /// Ends writing to all logs and gives their last checkpoint.
+    fn close(&mut self) -> Collected {
+        let mut collected = Collected::default();
+        collected.removed.append(&mut self.removed);
+        for (_, hosted) in self.hosted.drain() {
+            match hosted.log.close() {
+                Ok((checkpoint, work)) => {
+                    collected.changed.push(checkpoint);
+                    collected.dirty.push(work);
+                }
+                Err(error) => report(&hosted.partition, &error, "the log is not closed cleanly"),
+            }
+        }
+        collected
+    }
+
+    fn until_housekeeping(&self) -> Duration {
+        self.next_retention.saturating_sub(self.deps.env.monotonic())
+    }
+
+    /// Deletes what retention lets go, forgets old producers, rolls segments that are due.
+    fn housekeep(&mut self) {
+        let now = self.deps.env.monotonic();
+        if now < self.next_retention {
+            return;
+        }
+        self.next_retention = now + self.deps.retention_check_interval;
+        let now_ms = self.deps.env.wall_ms();
+        for hosted in self.hosted.values_mut() {
+            match hosted.log.retain(now_ms) {
+                Ok(deleted) => hosted.changed |= !deleted.is_empty(),
+                Err(error) => report(&hosted.partition, &error, "retention has to wait"),
+            }
+        }
+    }
+}
+
+fn report(partition: &Partition, error: &io::Error, what: &str) {
+    let (topic, index) = (&partition.topic_name, partition.tp.partition);
+    tracing::warn!(topic, partition = index, %error, "{what}");
+}
+
+fn storage_fault(error: &LogError) -> Fault {
+    Fault::with(Code::KafkaStorageError, error.to_string())
+}
