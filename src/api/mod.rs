@@ -4,6 +4,7 @@
 //! and lets the endpoint start its work in connection order. Adding an API is one row in
 //! [`table`] and one handler.
 
+pub mod configs;
 pub mod connection;
 pub mod endpoint;
 pub mod fetch;
@@ -70,7 +71,15 @@ fn text(text: &str) -> StrBytes {
 /// Every API that is served, in key order.
 #[must_use]
 pub fn table() -> Vec<Row> {
-    vec![produce::row(), fetch::row(), Row::of::<metadata::Metadata>()]
+    vec![
+        produce::row(),
+        fetch::row(),
+        Row::of::<metadata::Metadata>(),
+        Row::of::<configs::describe::DescribeConfigs>(),
+        Row::of::<configs::alter::AlterConfigs>(),
+        Row::of::<configs::alter::IncrementalAlterConfigs>(),
+        Row::of::<configs::list::ListConfigResources>(),
+    ]
 }
 
 /// The API table and what it works with: the whole of what a connection needs to know.
