@@ -50,9 +50,12 @@ impl LeaderEpochs {
     }
 
     /// The largest known epoch not above the asked one, and the offset at which it ended;
-    /// [`UNDEFINED`] if the asked one is above all known.
+    /// [`UNDEFINED`] if the asked one is above all known, or no epoch (-1).
     #[must_use]
     pub fn end_offset_for(&self, epoch: i32, log_end: i64) -> (i32, i64) {
+        if epoch < 0 {
+            return UNDEFINED;
+        }
         let above = self.0.partition_point(|known| known.epoch <= epoch);
         let found = above.checked_sub(1).map(|at| self.0[at].epoch);
         match (found, self.0.get(above)) {
@@ -148,6 +151,7 @@ mod tests {
         // Before all, and after all that is known.
         assert_eq!(epochs.end_offset_for(1, 50), (1, 0));
         assert_eq!(epochs.end_offset_for(8, 50), UNDEFINED);
+        assert_eq!(epochs.end_offset_for(-1, 50), UNDEFINED);
         assert_eq!(LeaderEpochs::default().end_offset_for(0, 50), UNDEFINED);
     }
 
