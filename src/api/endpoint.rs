@@ -43,6 +43,23 @@ impl<R> Begun<R> {
     pub fn later(future: impl Future<Output = R> + Send + 'static) -> Self {
         Self::Later(Box::pin(future))
     }
+
+    /// Work that waits for the disk, on a thread that may. If it panics, so does the connection
+    /// that waits for it: a client sees a closed connection, never a made-up answer.
+    pub fn blocking(work: impl FnOnce() -> R + Send + 'static) -> Self
+    where
+        R: Send + 'static,
+    {
+        let task = tokio::task::spawn_blocking(work);
+        Self::later(async move {
+            match task.await.map_err(tokio::task::JoinError::try_into_panic) {
+                Ok(response) => response,
+                Err(Ok(panic)) => std::panic::resume_unwind(panic),
+                // Cancelled: the runtime is going down, and this future with it.
+                Err(Err(_)) => std::future::pending().await,
+            }
+        })
+    }
 }
 
 /// One Kafka API.

@@ -4,13 +4,18 @@
 //! and lets the endpoint start its work in connection order. Adding an API is one row in
 //! [`table`] and one handler.
 
+pub mod api_versions;
 pub mod configs;
 pub mod connection;
+pub mod describe_producers;
 pub mod endpoint;
 pub mod fetch;
+pub mod init_producer_id;
 #[cfg(test)]
 mod kit;
+pub mod list_offsets;
 pub mod metadata;
+pub mod offset_for_leader_epoch;
 pub mod produce;
 pub mod reply;
 pub mod topics;
@@ -74,10 +79,15 @@ pub fn table() -> Vec<Row> {
     vec![
         produce::row(),
         fetch::row(),
+        Row::of::<list_offsets::ListOffsets>(),
         Row::of::<metadata::Metadata>(),
+        api_versions::row(),
+        Row::of::<init_producer_id::InitProducerId>(),
+        Row::of::<offset_for_leader_epoch::OffsetForLeaderEpoch>(),
         Row::of::<configs::describe::DescribeConfigs>(),
         Row::of::<configs::alter::AlterConfigs>(),
         Row::of::<configs::alter::IncrementalAlterConfigs>(),
+        Row::of::<describe_producers::DescribeProducers>(),
         Row::of::<configs::list::ListConfigResources>(),
     ]
 }

@@ -39,6 +39,18 @@ fn served(services: &Services, tp: TopicPartition) -> Result<Arc<Partition>, Fau
     })
 }
 
+/// Checks what a client believes the leader epoch to be (KIP-320); -1 believes nothing.
+///
+/// # Errors
+/// `FENCED_LEADER_EPOCH` if the client is behind, `UNKNOWN_LEADER_EPOCH` if it is ahead.
+pub fn check_epoch(claimed: i32, current: i32) -> Result<(), Code> {
+    match claimed {
+        epoch if epoch == -1 || epoch == current => Ok(()),
+        epoch if epoch < current => Err(Code::FencedLeaderEpoch),
+        _ => Err(Code::UnknownLeaderEpoch),
+    }
+}
+
 /// The answer to a transactional id until transactions are served: fatal at once in every client,
 /// instead of a time-out in each.
 #[must_use]

@@ -101,7 +101,7 @@ fn look_at(item: &Item, room: u64, first: bool, depth: Depth) -> Option<Look> {
     };
     let view = &partition.view;
     let watermarks = (view.high_watermark(), view.last_stable(), view.log_start());
-    if let Err(error) = check_epoch(item.wanted.current_leader_epoch, view.leader_epoch()) {
+    if let Err(error) = topics::check_epoch(item.wanted.current_leader_epoch, view.leader_epoch()) {
         return Some(Look::failed(error, watermarks));
     }
     let wanted = &item.wanted;
@@ -130,16 +130,4 @@ fn look_at(item: &Item, room: u64, first: bool, depth: Depth) -> Option<Look> {
         Ok(slice) => Look { error: None, watermarks, diverging: None, slice: Some(slice) },
         Err(error) => Look::failed(Fault::from(error).kind(), watermarks),
     })
-}
-
-/// Checks what a client believes the leader epoch to be (KIP-320); -1 believes nothing.
-///
-/// # Errors
-/// `FENCED_LEADER_EPOCH` if the client is behind, `UNKNOWN_LEADER_EPOCH` if it is ahead.
-pub fn check_epoch(claimed: i32, current: i32) -> Result<(), Code> {
-    match claimed {
-        epoch if epoch < 0 || epoch == current => Ok(()),
-        epoch if epoch < current => Err(Code::FencedLeaderEpoch),
-        _ => Err(Code::UnknownLeaderEpoch),
-    }
 }
