@@ -17,7 +17,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::active::Active;
-use super::cache::LogStore;
+use super::cache::{FileKind, LogStore};
 use super::checkpoint::{PartitionCheckpoint, SyncWork};
 use super::dir::{self, Identity};
 use super::epochs::LeaderEpochs;
@@ -28,7 +28,7 @@ use super::segment::SegmentView;
 use super::settings::{LogSettings, MAX_SEGMENT_BYTES};
 use super::validate::ValidBatch;
 use super::view::{End, PartitionView};
-use crate::store::{File, OpenMode};
+use crate::store::File;
 use crate::wire::batch::{BatchHeader, HEADER_BYTES, TimestampType};
 
 /// Kafka's name of the leader-epoch file.
@@ -98,6 +98,10 @@ pub struct PartitionLog {
     pub(crate) end: i64,
     pub(crate) active: Option<Active>,
     pub(crate) dir_made: bool,
+    /// Everything below was synced, by the checkpoint before the last or before opening.
+    pub(crate) synced_below: i64,
+    /// The recovery point of the last checkpoint, whose syncs may not be done yet.
+    pub(crate) handed_out: i64,
     /// The last segment ends below the log's end: it is not appended to.
     pub(crate) fresh_segment: bool,
     /// Offsets of the producer snapshots there are, rising.
@@ -378,18 +382,27 @@ impl PartitionLog {
     }
 
     /// The file that holds what was appended last, for a commit that makes a batch durable by
-    /// syncing its segment. The file's name is durable by then; `None` if it cannot be made so.
+    /// syncing its segment. Recovery will find the batch there: the names are durable, and so
+    /// are the segments before it, of which a torn one would take the later ones with it. `None`
+    /// while staged batches before it wait to be written.
     ///
     /// # Errors
-    /// The disk's own, from syncing the directory of a new segment.
+    /// The disk's own, from what is synced after a roll; final, as every failed sync.
     pub fn syncable_segment(&mut self) -> io::Result<Option<Arc<dyn File>>> {
+        if self.staged > 0 {
+            return Ok(None);
+        }
         if !self.named {
-            let metadata = self.dir.join(dir::METADATA_FILE);
-            self.store.files().open(&metadata, OpenMode::Read)?.sync()?;
-            self.store.files().sync_dir(&self.dir)?;
-            if let Some(parent) = self.dir.parent() {
-                self.store.files().sync_dir(parent)?;
+            let mut work = SyncWork::default();
+            let segments = self.segments();
+            for pair in segments.windows(2).filter(|pair| pair[1].base_offset() > self.synced_below)
+            {
+                work.paths.push(pair[0].path(FileKind::Log));
             }
+            work.paths.push(self.dir.join(dir::METADATA_FILE));
+            work.dirs.push(self.dir.to_path_buf());
+            work.dirs.extend(self.dir.parent().map(Path::to_path_buf));
+            work.run(self.store.files())?;
             self.named = true;
         }
         Ok(self.active.as_ref().map(|active| active.file().clone()))
@@ -437,6 +450,8 @@ impl PartitionLog {
             log_start: self.view.log_start(),
             producers: self.producers.to_checkpoint(),
         };
+        // One checkpoint is asked for after the other: what the last one handed out is synced.
+        self.synced_below = std::mem::replace(&mut self.handed_out, self.end);
         Ok(Some((checkpoint, self.take_sync_work())))
     }
 

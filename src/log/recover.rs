@@ -120,6 +120,8 @@ impl PartitionLog {
             end,
             active: None,
             named: false,
+            synced_below: recovery.recovery_point,
+            handed_out: recovery.recovery_point,
             fresh_segment: end > recovery.end || recovery.report.lost_from.is_some(),
             staged: 0,
             dirty: recovery.dirty,

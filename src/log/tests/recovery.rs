@@ -303,6 +303,17 @@ fn staged_batches_leave_room_and_a_crash_leaves_zeros() {
 }
 
 #[test]
+fn no_segment_is_offered_for_syncing_while_staged_batches_lie_before_it() {
+    let mut rig = Rig::new(LogSettings::default());
+    rig.publish(&batch(0));
+    assert!(rig.log.syncable_segment().unwrap().is_some());
+    let staged = rig.log.stage(&mut batch(1).judged(), NOW_MS).unwrap();
+    assert!(rig.log.syncable_segment().unwrap().is_none());
+    rig.log.write_staged(staged).unwrap();
+    assert!(rig.log.syncable_segment().unwrap().is_some());
+}
+
+#[test]
 fn epochs_are_known_after_a_restart_a_crash_and_a_lost_file() {
     let mut rig = Rig::new(LogSettings::default());
     for epoch in [0, 0, 3, 3, 5] {
