@@ -23,7 +23,7 @@ const RANKS: [&[&str]; 8] = [
 const DOORS: [(&str, &[&str]); 3] = [
     ("tokio::", &["server", "ops", "cli", "shard", "api", "broker", "main"]),
     ("std::fs", &["store", "ops", "cli", "broker", "main"]),
-    ("std::thread", &["store", "shard", "server", "ops", "cli", "broker", "main", "sim"]),
+    ("thread::Builder", &["store", "shard", "server", "ops", "cli", "broker", "main", "sim"]),
 ];
 
 fn rank(folder: &str) -> Option<usize> {

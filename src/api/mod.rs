@@ -4,10 +4,13 @@
 //! and lets the endpoint start its work in connection order. Adding an API is one row in
 //! [`table`] and one handler.
 
+pub mod admin;
 pub mod api_versions;
 pub mod configs;
 pub mod connection;
+pub mod describe_cluster;
 pub mod describe_producers;
+pub mod describe_topics;
 pub mod endpoint;
 pub mod fetch;
 pub mod init_producer_id;
@@ -27,7 +30,7 @@ use bytes::Bytes;
 use kafka_protocol::protocol::StrBytes;
 
 use crate::base::env::Env;
-use crate::base::settings::Settings;
+use crate::base::settings::{Settings, Source};
 use crate::shard::Shards;
 use crate::shard::host::Defaults;
 use crate::shard::metadata::Metadata;
@@ -68,6 +71,17 @@ pub struct Limits {
     pub fetch_max_bytes: u64,
 }
 
+/// Where a config's value comes from, as DescribeConfigs and CreateTopics number it.
+fn source_code(source: Source) -> i8 {
+    match source {
+        Source::Topic => 1,
+        Source::DynamicBroker => 2,
+        Source::DynamicDefaultBroker => 3,
+        Source::Static => 4,
+        Source::Default => 5,
+    }
+}
+
 /// Text in the form that responses hold it.
 fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
@@ -82,13 +96,18 @@ pub fn table() -> Vec<Row> {
         Row::of::<list_offsets::ListOffsets>(),
         Row::of::<metadata::Metadata>(),
         api_versions::row(),
+        Row::of::<admin::create_topics::CreateTopics>(),
+        Row::of::<admin::delete_topics::DeleteTopics>(),
         Row::of::<init_producer_id::InitProducerId>(),
         Row::of::<offset_for_leader_epoch::OffsetForLeaderEpoch>(),
         Row::of::<configs::describe::DescribeConfigs>(),
         Row::of::<configs::alter::AlterConfigs>(),
+        Row::of::<admin::create_partitions::CreatePartitions>(),
         Row::of::<configs::alter::IncrementalAlterConfigs>(),
+        Row::of::<describe_cluster::DescribeCluster>(),
         Row::of::<describe_producers::DescribeProducers>(),
         Row::of::<configs::list::ListConfigResources>(),
+        Row::of::<describe_topics::DescribeTopicPartitions>(),
     ]
 }
 
