@@ -267,7 +267,12 @@ impl<'a> Recovery<'a> {
             self.segments.partition_point(|segment| segment.base_offset() <= self.recovery_point);
         for at in beyond.saturating_sub(1)..self.segments.len() {
             let segment = self.segments[at].clone();
-            if at >= beyond && segment.base_offset() < self.end {
+            // A crash may lose the end of one segment and keep the next, which then would hide what
+            // the commit log has to put back between them. Past the recovery point there is no
+            // other way to such a gap; what lies behind damage below it is kept.
+            let base_offset = segment.base_offset();
+            let gap = base_offset > self.end && self.end >= self.recovery_point;
+            if at >= beyond.max(1) && (base_offset < self.end || gap) {
                 let whole = self.segments[at - 1].size_bytes();
                 self.cut(at - 1, whole, Flaw::Offsets, whole)?;
                 break;

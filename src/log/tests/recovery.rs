@@ -164,6 +164,22 @@ fn a_cut_in_an_older_segment_drops_the_later_ones() {
 }
 
 #[test]
+fn a_segment_that_lost_its_end_is_not_continued_by_the_next() {
+    let (rig, sizes) = written(60, small_segments());
+    let rolled: Vec<_> = rig.files.list(&identity().dir).unwrap();
+    let first = rolled.iter().find(|entry| entry.name == LOG).unwrap().len_bytes;
+    let in_first = sizes.iter().filter(|size| **size <= first).count();
+    let kept = in_first - 2;
+    let mut bytes = rig.files.read(&path(LOG)).unwrap();
+    bytes.truncate(usize::try_from(sizes[kept - 1]).unwrap());
+    rig.files.put(&path(LOG), bytes);
+    let rig = rig.crash(OpenHint::default());
+    rig.show_all();
+    assert_eq!(rig.read_on(0, 10_000), offsets(i64::try_from(kept).unwrap()));
+    assert_eq!(rig.report.cut.unwrap().why, Flaw::Offsets);
+}
+
+#[test]
 fn damage_below_the_recovery_point_is_kept_and_costs_only_its_batch() {
     let (rig, _) = written(60, small_segments());
     let rig = rig.restart();
