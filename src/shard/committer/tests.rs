@@ -139,6 +139,18 @@ fn what_gathered_is_one_commit_and_completes_in_order() {
 }
 
 #[test]
+fn an_empty_submission_completes_behind_what_came_before_and_writes_nothing() {
+    let mut rig = Rig::new(CommitterSettings { commit_bytes: 1, ..Default::default() });
+    rig.submit(vec![batch(1, 10)]);
+    let outcomes = Arc::clone(&rig.outcomes);
+    let completion: Done = Box::new(move |outcome| outcomes.lock().push((2, outcome.is_ok())));
+    rig.handle.submit([Submission { batches: SmallVec::new(), completion }]);
+    while rig.committer.step() == Step::Committed {}
+    assert_eq!(rig.outcomes(), [(1, true), (2, true)]);
+    assert_eq!(rig.replay().len(), 1);
+}
+
+#[test]
 fn a_commit_ends_before_the_submission_that_makes_it_too_large() {
     let mut rig = Rig::new(CommitterSettings { commit_bytes: 1_000, ..Default::default() });
     for offset in 0..3 {
