@@ -28,6 +28,7 @@ use super::segment::SegmentView;
 use super::settings::{LogSettings, MAX_SEGMENT_BYTES};
 use super::validate::ValidBatch;
 use super::view::{End, PartitionView};
+use crate::base::crash_point;
 use crate::store::File;
 use crate::wire::batch::{BatchHeader, HEADER_BYTES, TimestampType};
 
@@ -333,6 +334,7 @@ impl PartitionLog {
             active.finish()?;
         }
         let next = Active::create(&self.store, &self.dir, self.end)?;
+        crash_point::pass("roll");
         self.dirty.dir = true;
         if let Some(active) = self.active.take() {
             let sealed = active.seal()?;

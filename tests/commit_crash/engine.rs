@@ -1,0 +1,135 @@
+//! The storage half of a broker: logs, commit log, checkpoints; opened and recovered as a broker
+//! does it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use klamm::base::env::Env;
+use klamm::base::ids::{TopicPartition, Uuid};
+use klamm::log::cache::LogStore;
+use klamm::log::checkpoint::PartitionCheckpoint;
+use klamm::log::checkpoint_file;
+use klamm::log::commit::{CommitLog, CommitSettings};
+use klamm::log::dir::Identity;
+use klamm::log::partition::PartitionLog;
+use klamm::log::recover::OpenHint;
+use klamm::log::settings::LogSettings;
+use klamm::store::Files;
+use klamm::store::local::LocalFiles;
+
+pub const PARTITIONS: i32 = 3;
+const TOPIC: Uuid = Uuid::from_u128(0x6b6c_616d_6d00_0000_0000_0000_0000_0007);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    Fsync,
+    PageCache,
+}
+
+impl Durability {
+    pub fn parse(text: &str) -> Self {
+        match text {
+            "fsync" => Self::Fsync,
+            "page-cache" => Self::PageCache,
+            other => panic!("no durability {other}"),
+        }
+    }
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fsync => "fsync",
+            Self::PageCache => "page-cache",
+        }
+    }
+}
+
+/// What recovery made of a directory, ready for work.
+pub struct Recovered {
+    pub files: Arc<dyn Files>,
+    pub logs: Vec<PartitionLog>,
+    pub commit_log: CommitLog,
+    pub partitions: Vec<PartitionCheckpoint>,
+    pub commits_replayed: u64,
+}
+
+/// Opens and recovers; ends with a checkpoint.
+pub fn recover(dir: &Path, durability: Durability, env: &Env) -> Recovered {
+    let files: Arc<dyn Files> = Arc::new(LocalFiles);
+    files.create_dir(dir).expect("the directory");
+    let known = checkpoint_file::read(&*files, dir).expect("the checkpoint is whole");
+    let mark = known.as_ref().map(|known| known.mark);
+    let mut known = known.map_or_else(Vec::new, |known| known.partitions);
+    let store = LogStore::new(Arc::clone(&files), 64);
+    let mut logs: Vec<_> = (0..PARTITIONS)
+        .map(|partition| {
+            let tp = TopicPartition::new(TOPIC, partition);
+            let at = known.iter().position(|known| known.tp == tp);
+            let hint = at.map(|at| known.swap_remove(at)).map_or_else(OpenHint::default, hint);
+            open(&store, dir, tp, hint, env)
+        })
+        .collect();
+    let settings = CommitSettings {
+        file_bytes: 64 << 10,
+        max_bytes: 256 << 10,
+        durable: durability == Durability::Fsync,
+    };
+    let run = env.random_u64();
+    let (mut commit_log, mut replay) =
+        CommitLog::open(Arc::clone(&files), &dir.join("commit"), settings, mark, run)
+            .expect("the commit log opens");
+    let mut commits_replayed = 0;
+    for commit in replay.by_ref() {
+        commits_replayed += 1;
+        for row in commit.expect("the commit log is readable").rows {
+            let log = &mut logs[usize::try_from(row.tp.partition).expect("not negative")];
+            match &row.batch {
+                Some(batch) => {
+                    log.append_replayed(batch, env.wall_ms()).expect("the row fits its log");
+                }
+                None => assert!(row.base_offset < log.end().offset, "it is in its segment"),
+            }
+        }
+    }
+    let end = replay.end().expect("the replay is over");
+    assert_eq!(end.later_frames, 0, "no commit is lost: {end:?}");
+    let mut partitions = Vec::new();
+    for log in &mut logs {
+        let (partition, work) = log.checkpoint().expect("indexes").expect("nothing is staged");
+        work.run(&*files).expect("the disk works");
+        partitions.push(partition);
+        log.view().advance(&log.end());
+    }
+    let last = commit_log.last();
+    checkpoint_file::write(&*files, dir, last, false, partitions.iter()).expect("the disk works");
+    commit_log.release(last.sequence);
+    Recovered { files, logs, commit_log, partitions, commits_replayed }
+}
+
+fn open(
+    store: &LogStore,
+    dir: &Path,
+    tp: TopicPartition,
+    hint: OpenHint,
+    env: &Env,
+) -> PartitionLog {
+    let settings = LogSettings {
+        segment_bytes: 128 << 10,
+        reserve_bytes: 64 << 10,
+        retention_ms: -1,
+        ..LogSettings::default()
+    };
+    let identity = Identity::below(dir, "crash", tp);
+    let opened = PartitionLog::open(store, identity, settings, hint, 0, env.wall_ms());
+    let (log, report) = opened.expect("the log opens");
+    assert_eq!(report.lost_from, None, "nothing below the recovery point is lost");
+    log
+}
+
+fn hint(known: PartitionCheckpoint) -> OpenHint {
+    OpenHint {
+        recovery_point: known.recovery_point,
+        log_start: known.log_start,
+        producers: known.producers,
+        clean: false,
+    }
+}
