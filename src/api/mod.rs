@@ -17,6 +17,7 @@ pub mod init_producer_id;
 #[cfg(test)]
 mod kit;
 pub mod list_offsets;
+pub mod log_dirs;
 pub mod metadata;
 pub mod offset_for_leader_epoch;
 pub mod produce;
@@ -102,6 +103,7 @@ pub fn table() -> Vec<Row> {
         Row::of::<offset_for_leader_epoch::OffsetForLeaderEpoch>(),
         Row::of::<configs::describe::DescribeConfigs>(),
         Row::of::<configs::alter::AlterConfigs>(),
+        Row::of::<log_dirs::DescribeLogDirs>(),
         Row::of::<admin::create_partitions::CreatePartitions>(),
         Row::of::<configs::alter::IncrementalAlterConfigs>(),
         Row::of::<describe_cluster::DescribeCluster>(),

@@ -205,3 +205,21 @@ pub fn read_cached(file: &dyn File, buffer: &mut [u8], position: u64) -> Option<
         if count == wanted { Ok(()) } else { Err(ErrorKind::UnexpectedEof.into()) }
     }))
 }
+
+/// Room of a volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    pub total_bytes: u64,
+    /// What an ordinary process may still fill.
+    pub usable_bytes: u64,
+}
+
+/// Room of the volume that holds `path`.
+///
+/// # Errors
+/// The file system's own.
+pub fn space(path: &Path) -> io::Result<Space> {
+    let stat = rustix::fs::statvfs(path)?;
+    let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+    Ok(Space { total_bytes: bytes(stat.f_blocks), usable_bytes: bytes(stat.f_bavail) })
+}
