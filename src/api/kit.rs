@@ -53,7 +53,7 @@ impl PartitionHost for Anywhere {
 }
 
 fn defaults(config: BrokerConfig) -> Defaults {
-    Defaults { config, producer_expiry_ms: 86_400_000, max_decompressed_bytes: 1 << 20 }
+    Defaults { config, max_decompressed_bytes: 1 << 20 }
 }
 
 /// A shard that hosts nothing; endpoints that need partitions are tested over real sockets.

@@ -58,7 +58,7 @@ fn begin(cx: &mut Cx<'_>, correlation_id: i32, mut body: Bytes) -> Outcome {
         for data in topic.partition_data {
             let judged = match &common {
                 Some(fault) => Err(Refused::from(fault.clone())),
-                None => judge(cx, &topic.name, topic.topic_id, data, slot),
+                None => judge(cx, set.acks, &topic.name, topic.topic_id, data, slot),
             };
             match judged {
                 Ok(append) => set.push(append),
@@ -87,6 +87,7 @@ fn refusal_of_all(request: &ProduceRequest, acks: Option<Acks>) -> Option<Fault>
 
 fn judge(
     cx: &Cx<'_>,
+    acks: Acks,
     name: &TopicName,
     topic_id: Uuid,
     data: PartitionProduceData,
@@ -98,9 +99,12 @@ fn judge(
         topics::by_name(cx.services, name, data.index)
     }?;
     let rules = partition.rules.load();
+    if acks == Acks::All && rules.min_insync_replicas > 1 {
+        return Err(not_enough_replicas(rules.min_insync_replicas).into());
+    }
     let records = data.records.unwrap_or_default();
     let batch =
-        validate(records, cx.version, &rules, cx.services.env.wall_ms()).map_err(refused)?;
+        validate(records, cx.version, &rules.batch, cx.services.env.wall_ms()).map_err(refused)?;
     if batch.header().is_transactional() {
         return Err(Fault::with(
             Code::TransactionalIdAuthorizationFailed,
@@ -109,6 +113,11 @@ fn judge(
         .into());
     }
     Ok(Append { partition: partition.tp, batch, slot })
+}
+
+fn not_enough_replicas(wanted: i32) -> Fault {
+    let message = format!("min.insync.replicas is {wanted}; a partition has one replica here");
+    Fault::with(Code::NotEnoughReplicas, message)
 }
 
 fn refused(refusal: Refusal) -> Refused {

@@ -158,7 +158,6 @@ fn open(settings: &Settings, config: &BrokerConfig, env: &Env) -> Result<Opened,
     let registry = Arc::new(Registry::default());
     let defaults = Defaults {
         config: config.clone(),
-        producer_expiry_ms: settings.producer_id_expiration_ms,
         max_decompressed_bytes: usize::try_from(settings.max_decompressed_message_bytes)
             .unwrap_or(usize::MAX),
     };

@@ -36,8 +36,10 @@ pub(super) fn prepare(
 
 /// The flags that were given, each with the key that it stands for.
 fn flags(options: &ServeOptions) -> Vec<(&'static str, &'static str, String)> {
+    // Written out, because this is what DescribeConfigs shows.
+    let listen = options.listen.as_ref().map(|address| format!("PLAINTEXT://{address}"));
     [
-        ("--listen", "listeners", &options.listen),
+        ("--listen", "listeners", &listen),
         ("--advertise", "advertised.listeners", &options.advertise),
         ("--http", "http.listeners", &options.http),
         ("--data-dir", "log.dirs", &options.data_dir),

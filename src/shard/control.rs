@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use tokio::sync::oneshot;
 
 use super::checkpointer::Collected;
+use super::registry::TopicRules;
 use crate::base::fault::Fault;
 use crate::base::ids::TopicPartition;
 use crate::log::producers::ProducerState;
 use crate::log::settings::LogSettings;
-use crate::log::validate::BatchRules;
 
 /// What a partition needs to be served.
 #[derive(Clone)]
@@ -19,7 +19,7 @@ pub struct Opening {
     pub topic_name: String,
     pub leader_epoch: i32,
     pub settings: LogSettings,
-    pub rules: BatchRules,
+    pub rules: TopicRules,
 }
 
 /// A control message. Its sender is answered when it has been worked off.

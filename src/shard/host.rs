@@ -13,6 +13,7 @@ use super::Shards;
 use super::checkpointer::{Collected, Sources};
 use super::control::{Control, Opening};
 use super::metadata::PartitionHost;
+use super::registry::TopicRules;
 use crate::base::fault::{Code, Fault};
 use crate::base::ids::TopicPartition;
 use crate::base::settings::{BrokerConfig, CompressionType, TopicSettings};
@@ -28,7 +29,6 @@ use crate::wire::compression::Codec;
 pub struct Defaults {
     /// Values given at start; dynamic ones come from the catalog.
     pub config: BrokerConfig,
-    pub producer_expiry_ms: i64,
     pub max_decompressed_bytes: usize,
 }
 
@@ -52,11 +52,16 @@ impl Defaults {
             topic_name: topic.name.to_string(),
             leader_epoch: catalog.leader_epoch(topic),
             rules: self.rules(&settings),
-            settings: self.log_settings(&settings),
+            settings: log_settings(&settings, config),
         }
     }
 
-    fn rules(&self, topic: &TopicSettings) -> BatchRules {
+    fn rules(&self, topic: &TopicSettings) -> TopicRules {
+        let batch = self.batch_rules(topic);
+        TopicRules { batch, min_insync_replicas: topic.min_insync_replicas }
+    }
+
+    fn batch_rules(&self, topic: &TopicSettings) -> BatchRules {
         let to = |codec| CompressionRule::To { codec, level: topic.compression_level };
         BatchRules {
             max_message_bytes: topic.max_message_bytes as usize,
@@ -80,22 +85,24 @@ impl Defaults {
             open_compressed: true,
         }
     }
+}
 
-    fn log_settings(&self, topic: &TopicSettings) -> LogSettings {
-        LogSettings {
-            segment_bytes: topic.segment_bytes,
-            segment_ms: topic.segment_ms,
-            segment_index_bytes: topic.segment_index_bytes,
-            index_interval_bytes: topic.index_interval_bytes,
-            retention_ms: topic.retention_ms,
-            retention_bytes: topic.retention_bytes,
-            file_delete_delay_ms: topic.file_delete_delay_ms,
-            cleanup_delete: topic.cleanup_delete,
-            cleanup_compact: topic.cleanup_compact,
-            log_append_time: topic.log_append_time,
-            producer_expiry_ms: self.producer_expiry_ms,
-            ..LogSettings::default()
-        }
+fn log_settings(topic: &TopicSettings, config: &BrokerConfig) -> LogSettings {
+    let defaults = LogSettings::default();
+    LogSettings {
+        segment_bytes: topic.segment_bytes,
+        segment_ms: topic.segment_ms,
+        segment_index_bytes: topic.segment_index_bytes,
+        index_interval_bytes: topic.index_interval_bytes,
+        retention_ms: topic.retention_ms,
+        retention_bytes: topic.retention_bytes,
+        file_delete_delay_ms: topic.file_delete_delay_ms,
+        cleanup_delete: topic.cleanup_delete,
+        cleanup_compact: topic.cleanup_compact,
+        log_append_time: topic.log_append_time,
+        producer_expiry_ms: config.producer_id_expiration_ms(),
+        reserve_bytes: if topic.preallocate { topic.segment_bytes } else { defaults.reserve_bytes },
+        ..defaults
     }
 }
 

@@ -17,8 +17,17 @@ pub struct Partition {
     /// The shard that owns its log.
     pub shard: usize,
     pub view: Arc<PartitionView>,
-    /// What its topic demands of a batch; replaced when the topic's configs change.
-    pub rules: ArcSwap<BatchRules>,
+    /// Replaced when the topic's configs change.
+    pub rules: ArcSwap<TopicRules>,
+}
+
+/// What a topic's configs demand of a write.
+#[derive(Clone, Copy, Debug)]
+pub struct TopicRules {
+    pub batch: BatchRules,
+    /// Of the replicas that `acks=all` waits for there is one, so a higher number refuses it
+    /// (`min.insync.replicas`).
+    pub min_insync_replicas: i32,
 }
 
 /// All partitions that are served. Only shards write.

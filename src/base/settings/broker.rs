@@ -42,8 +42,6 @@ pub struct Settings {
     pub commit_log_max_bytes: u64,
     pub checkpoint_interval_ms: i64,
     pub retention_check_interval_ms: i64,
-    pub producer_id_expiration_ms: i64,
-    pub producer_id_expiration_check_interval_ms: i64,
     pub num_partitions: i32,
     pub default_replication_factor: i32,
     pub auto_create_topics_enable: bool,
@@ -86,9 +84,6 @@ impl Settings {
             commit_log_max_bytes: commit_log_max_bytes(&read)?,
             checkpoint_interval_ms: read.long("log.flush.offset.checkpoint.interval.ms"),
             retention_check_interval_ms: read.long("log.retention.check.interval.ms"),
-            producer_id_expiration_ms: read.long("producer.id.expiration.ms"),
-            producer_id_expiration_check_interval_ms: read
-                .long("producer.id.expiration.check.interval.ms"),
             num_partitions: read.int("num.partitions"),
             default_replication_factor: read.int("default.replication.factor"),
             auto_create_topics_enable: read.boolean("auto.create.topics.enable"),

@@ -79,6 +79,7 @@ const KEYS: &[&str] = &[
     "num.replica.fetchers",
     "principal.builder.class",
     "process.roles",
+    "producer.id.expiration.check.interval.ms",
     "producer.purgatory.purge.interval.requests",
     "queued.max.requests",
     "request.timeout.ms",

@@ -177,13 +177,6 @@ impl<'a> Reader<'a> {
         u32::try_from(self.long(name)).expect("the key's range fits and is not negative")
     }
 
-    pub(super) fn double(&self, name: &str) -> f64 {
-        match self.value(name) {
-            Some(Value::Double(number)) => number,
-            _ => unreachable!("the key is a double with a default"),
-        }
-    }
-
     pub(super) fn boolean(&self, name: &str) -> bool {
         matches!(self.value(name), Some(Value::Boolean(true)))
     }

@@ -208,13 +208,6 @@ pub(super) const LOG_KEYS: &[Spec] = &[
         .high()
         .dynamic(),
     Spec::int(
-        "producer.id.expiration.check.interval.ms",
-        1,
-        "600000",
-        "Milliseconds between two looks for producers that are forgotten.",
-    )
-    .low(),
-    Spec::int(
         "producer.id.expiration.ms",
         1,
         "86400000",
