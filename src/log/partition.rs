@@ -121,6 +121,8 @@ pub struct PartitionLog {
 /// What has to be synced before the next checkpoint, besides the active segment.
 #[derive(Default)]
 pub(crate) struct Dirty {
+    /// Files that staged batches were written to.
+    pub(crate) staged: Vec<Arc<dyn File>>,
     pub(crate) paths: Vec<PathBuf>,
     /// Entries were added to or renamed in the partition's directory.
     pub(crate) dir: bool,
@@ -245,6 +247,10 @@ impl PartitionLog {
             let slices = [IoSlice::new(&staged.header), IoSlice::new(&staged.records)];
             staged.file.write_at(&slices, staged.position)?;
             self.staged -= 1;
+            // Its segment may have been synced, or sealed, since the place was taken.
+            if !self.dirty.staged.iter().any(|file| Arc::ptr_eq(file, &staged.file)) {
+                self.dirty.staged.push(staged.file);
+            }
         }
         Ok(staged.appended)
     }
@@ -421,6 +427,7 @@ impl PartitionLog {
             work.files.push(active.file().clone());
         }
         let dirty = std::mem::take(&mut self.dirty);
+        work.files.extend(dirty.staged);
         work.paths = dirty.paths;
         if dirty.epochs {
             work.replace.push((self.dir.join(EPOCHS_FILE), self.epochs.encode()));

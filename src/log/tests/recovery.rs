@@ -330,6 +330,18 @@ fn no_segment_is_offered_for_syncing_while_staged_batches_lie_before_it() {
 }
 
 #[test]
+fn a_staged_batch_is_synced_after_it_was_written() {
+    let mut rig = Rig::new(LogSettings::default());
+    let staged = rig.log.stage(&mut batch(0).judged(), NOW_MS).unwrap();
+    rig.log.take_sync_work().run(&rig.files).unwrap();
+    assert!(rig.log.take_sync_work().is_empty());
+    rig.log.write_staged(staged).unwrap();
+    let (checkpoint, work) = rig.log.checkpoint().unwrap().unwrap();
+    assert_eq!(checkpoint.recovery_point, 2);
+    assert_eq!(work.files.len(), 1);
+}
+
+#[test]
 fn epochs_are_known_after_a_restart_a_crash_and_a_lost_file() {
     let mut rig = Rig::new(LogSettings::default());
     for epoch in [0, 0, 3, 3, 5] {
