@@ -22,6 +22,37 @@ pub enum Kill {
     AfterAcks(u64),
     /// By itself, the n-th time it passes a named place.
     At(&'static str, u64),
+    /// The disk loses power once this many appends were acknowledged; what was not synced is gone.
+    PowerCut(u64, Disk),
+}
+
+/// A disk of `tests/powercut/disk`, mounted.
+#[derive(Clone)]
+pub struct Disk {
+    image: PathBuf,
+    mount: PathBuf,
+}
+
+impl Disk {
+    pub fn make(dir: &Path) -> Self {
+        let disk = Self { image: dir.join("image"), mount: dir.join("mount") };
+        disk.run("make", &[&disk.image, &disk.mount]);
+        disk
+    }
+
+    pub fn mount(&self) -> &Path {
+        &self.mount
+    }
+
+    pub fn drop(self) {
+        self.run("drop", &[&self.image, &self.mount]);
+    }
+
+    fn run(&self, what: &str, paths: &[&Path]) {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/powercut/disk");
+        let status = Command::new(script).arg(what).args(paths).status();
+        assert!(status.expect("the script starts").success(), "disk {what} {paths:?}");
+    }
 }
 
 /// Where an append went: partition and offset.
@@ -60,12 +91,23 @@ impl Judge {
             let before = self.acknowledged.insert(value, places);
             assert_eq!(before, None, "the child uses a value once");
             acks += 1;
-            if matches!(kill, Kill::AfterAcks(wanted) if acks == *wanted) {
-                child.kill().expect("the child is there");
+            match kill {
+                Kill::AfterAcks(wanted) if acks == *wanted => {
+                    child.kill().expect("the child is there");
+                }
+                Kill::PowerCut(wanted, disk) if acks == *wanted => {
+                    disk.run("cut", &[&disk.mount]);
+                    child.kill().expect("the child is there");
+                }
+                _ => {}
             }
         }
         let status = child.wait().expect("the child is there");
-        assert!(!status.success() && status.code().is_none(), "it was killed: {status}");
+        match kill {
+            // It may have met the dead disk before it was killed.
+            Kill::PowerCut(_, disk) => disk.run("again", &[&disk.image, &disk.mount]),
+            _ => assert!(!status.success() && status.code().is_none(), "not killed: {status}"),
+        }
         self.rounds += 1;
         self.verdict();
     }

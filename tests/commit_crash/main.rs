@@ -6,7 +6,8 @@
 //! The directory lives on through all rounds, so recovery runs on what recovery left. Segments
 //! and ring are tiny: rounds are full of rolls, recycled commit files and checkpoints. Kills at
 //! random places need nothing; with the feature `crash-points` the process also dies at every
-//! named place. `KLAMM_CRASH_ROUNDS` sets the rounds per test.
+//! named place. `KLAMM_CRASH_ROUNDS` sets the rounds per test. The ignored test `power_cut` takes
+//! the power of a disk of its own (`tests/powercut/disk`).
 //!
 //! The child is this binary again, by its ignored test `child`.
 
@@ -17,7 +18,7 @@ mod judge;
 use std::path::Path;
 
 use engine::Durability;
-use judge::{Judge, Kill};
+use judge::{Disk, Judge, Kill};
 use klamm::base::env::Env;
 
 fn rounds(default: u64) -> u64 {
@@ -72,6 +73,23 @@ fn killed_at_every_named_place() {
         }
         judge.say("killed at named places");
     }
+}
+
+/// Only with fsync: in the page cache nothing survives a power cut by promise.
+#[test]
+#[ignore = "needs root, loop devices and mkfs.ext4"]
+fn power_cut() {
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let env = Env::system();
+    let disk = Disk::make(scratch.path());
+    let mut judge = Judge::new(&disk.mount().join("data"), Durability::Fsync);
+    for _ in 0..rounds(12) {
+        let acks = 1 + env.random_u64() % 400;
+        judge.round(&Kill::PowerCut(acks, disk.clone()));
+    }
+    judge.say("power cut");
+    drop(judge);
+    disk.drop();
 }
 
 /// Runs when a test starts this binary as a child.
