@@ -3,7 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
+
+use crate::base::ids::TopicPartition;
 use crate::base::settings::Listener;
+use crate::log::read::ReadHint;
 
 /// The listener that a connection came in by, as clients are told to reach it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,11 +43,39 @@ pub struct Connection {
     /// From ApiVersions v3 on; empty until then.
     pub software_name: String,
     pub software_version: String,
+    /// Where fetches without a session go on reading.
+    pub positions: Positions,
+}
+
+/// Read positions of one connection's fetches, so that a sequential reader without a session
+/// needs no index search. Bounded: a client that reads more partitions pays the search.
+#[derive(Default)]
+pub struct Positions(FxHashMap<TopicPartition, ReadHint>);
+
+impl Positions {
+    const MOST: usize = 256;
+
+    #[must_use]
+    pub fn of(&self, tp: TopicPartition) -> Option<ReadHint> {
+        self.0.get(&tp).copied()
+    }
+
+    pub fn note(&mut self, tp: TopicPartition, next: ReadHint) {
+        if self.0.len() < Self::MOST || self.0.contains_key(&tp) {
+            self.0.insert(tp, next);
+        }
+    }
 }
 
 impl Connection {
     #[must_use]
     pub fn new(listener: Arc<ListenerInfo>, peer: SocketAddr) -> Self {
-        Self { listener, peer, software_name: String::new(), software_version: String::new() }
+        Self {
+            listener,
+            peer,
+            software_name: String::new(),
+            software_version: String::new(),
+            positions: Positions::default(),
+        }
     }
 }

@@ -60,12 +60,14 @@ fn defaults(config: BrokerConfig) -> Defaults {
 fn one_shard() -> Arc<Shards> {
     let deps = ShardDeps {
         env: env(ScriptedClock::at(0), 7),
+        metrics: Arc::default(),
         store: LogStore::new(Arc::new(MemoryFiles::new()), 8),
         data_dir: "data".into(),
         registry: Arc::default(),
         durability: Durability::PageCache,
         retention_check_interval: Duration::from_secs(300),
         bulk_bytes: usize::MAX,
+        on_failure: Arc::new(|_| {}),
     };
     let registry = Arc::clone(&deps.registry);
     Shards::start(vec![Shard::new(0, deps)], registry).0
@@ -102,6 +104,7 @@ impl Kit {
         let (metadata, _) = Metadata::start(store, policy, Anywhere).expect("a thread");
         let services = Services {
             env: env(ScriptedClock::at(0), 7),
+            metrics: Arc::default(),
             node: Node { node_id: NODE.0, cluster_id: "MkU3OEVBNTcwNTJENDM2Qg".to_owned() },
             shards: one_shard(),
             producer_ids: ProducerIds::new(Arc::new(MemoryMeta::new())),

@@ -31,6 +31,7 @@ use bytes::Bytes;
 use kafka_protocol::protocol::StrBytes;
 
 use crate::base::env::Env;
+use crate::base::metrics::Metrics;
 use crate::base::settings::{Settings, Source};
 use crate::shard::Shards;
 use crate::shard::host::Defaults;
@@ -53,6 +54,7 @@ pub struct Node {
 /// What endpoints work with. Each field is one narrow handle.
 pub struct Services {
     pub env: Env,
+    pub metrics: Arc<Metrics>,
     pub node: Node,
     /// Topics and configs: the newest snapshot, and the worker that changes them.
     pub metadata: Arc<Metadata>,
@@ -146,6 +148,7 @@ impl Api {
             return Outcome::close(format!("{} is not served", api.name));
         };
         let services = &self.services;
+        services.metrics.requests.of(api.key).add(1);
         let mut cx = Cx { services, connection, version, client_id: &client_id };
         if !row.served.contains(&version) {
             return match row.unserved {

@@ -69,8 +69,12 @@ fn begin(cx: &mut Cx<'_>, correlation_id: i32, mut body: Bytes) -> Outcome {
     }
     cx.services.shards.append(set);
     let leader = cx.services.node.node_id;
+    let metrics = Arc::clone(&cx.services.metrics);
     Outcome::Later(Box::pin(async move {
         let results = tally.finished().await;
+        for refused in results.iter().filter_map(|result| result.as_ref().err()) {
+            metrics.errors.of(refused.fault.code()).add(1);
+        }
         if request.acks == 0 { silent(&results) } else { outline.answer(results, leader) }
     }))
 }

@@ -64,17 +64,18 @@ async fn serve(start: &Start) -> Exit {
         told.notify_one();
     });
     let env = Env::system();
+    let metrics = Arc::new(Metrics::default());
     let (settings, config) = (start.settings.clone(), start.config.clone());
     let opened = tokio::task::spawn_blocking({
-        let (settings, env) = (settings.clone(), env.clone());
-        move || Storage::open(&settings, &config, &env, failed)
+        let (settings, env, metrics) = (settings.clone(), env.clone(), Arc::clone(&metrics));
+        move || Storage::open(&settings, &config, &env, metrics, failed)
     });
     let storage = match opened.await {
         Ok(Ok(storage)) => storage,
         Ok(Err(error)) => return output::fail(&error.to_string(), Exit::StorageFailed),
         Err(panic) => return output::fail(&panic.to_string(), Exit::Failed),
     };
-    let exit = match Running::start(&settings, &env, &storage).await {
+    let exit = match Running::start(&settings, &env, metrics, &storage).await {
         Ok(running) => {
             running.until_stopped(&stopping).await;
             Exit::Ok
@@ -100,9 +101,13 @@ struct Running {
 impl Running {
     /// # Errors
     /// One line: a port that is taken, for instance.
-    async fn start(settings: &Settings, env: &Env, storage: &Storage) -> Result<Self, String> {
+    async fn start(
+        settings: &Settings,
+        env: &Env,
+        metrics: Arc<Metrics>,
+        storage: &Storage,
+    ) -> Result<Self, String> {
         let signals = Signals::listen().map_err(|error| format!("signals: {error}"))?;
-        let metrics = Arc::new(Metrics::default());
         let limits = Limits::from(settings);
         let mut listeners = Vec::new();
         for wanted in &settings.listeners {
@@ -115,7 +120,7 @@ impl Running {
             let probes = probes(&metrics, storage);
             http.push(HttpServer::start(address, probes).await?);
         }
-        let api = Api::new(Arc::new(services(settings, env, storage)));
+        let api = Api::new(Arc::new(services(settings, env, &metrics, storage)));
         let server = Server::start(listeners, limits, api, metrics);
         let running = Self { signals, server, http };
         running.announce(settings, storage).map_err(|error| format!("standard output: {error}"))?;
@@ -154,10 +159,11 @@ impl Running {
     }
 }
 
-fn services(settings: &Settings, env: &Env, storage: &Storage) -> Services {
+fn services(settings: &Settings, env: &Env, metrics: &Arc<Metrics>, storage: &Storage) -> Services {
     let slots = settings.fetch_session_cache_slots as usize;
     Services {
         env: env.clone(),
+        metrics: Arc::clone(metrics),
         node: Node {
             node_id: storage.identity.node_id,
             cluster_id: storage.identity.cluster_id.clone(),
@@ -179,8 +185,10 @@ fn probes(metrics: &Arc<Metrics>, storage: &Storage) -> Probes {
         false => Ok(()),
     };
     let registry = Arc::clone(storage.shards.registry());
+    let commits = Arc::clone(storage.commits.stats());
     let metrics = move |text: &mut crate::base::metrics::Text| {
         metrics.render(text);
+        commits.render(text);
         crate::shard::metrics::render(&registry, text);
         Usage::now().render(text);
     };

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::recovery::{self, Recovered};
 use crate::base::env::Env;
+use crate::base::metrics::Metrics;
 use crate::base::settings::{BrokerConfig, Settings, validate_topic_configs};
 use crate::catalog::Policy;
 use crate::log::cache::LogStore;
@@ -114,9 +115,10 @@ impl Storage {
         settings: &Settings,
         config: &BrokerConfig,
         env: &Env,
+        metrics: Arc<Metrics>,
         failed: Failed,
     ) -> Result<Self, Unusable> {
-        let opened = open(settings, config, env)?;
+        let opened = open(settings, config, env, metrics, &failed)?;
         let dir = opened.data_dir.clone();
         start(opened, settings, config, env, failed).map_err(|e| Unusable::at(&dir, e))
     }
@@ -141,7 +143,13 @@ impl Storage {
     }
 }
 
-fn open(settings: &Settings, config: &BrokerConfig, env: &Env) -> Result<Opened, Unusable> {
+fn open(
+    settings: &Settings,
+    config: &BrokerConfig,
+    env: &Env,
+    metrics: Arc<Metrics>,
+    failed: &Failed,
+) -> Result<Opened, Unusable> {
     let data_dir = settings.data_dir.clone();
     let at_dir = |error: io::Error| Unusable::at(&settings.data_dir, error);
     let files: Arc<dyn Files> = Arc::new(LocalFiles);
@@ -163,12 +171,17 @@ fn open(settings: &Settings, config: &BrokerConfig, env: &Env) -> Result<Opened,
     };
     let deps = ShardDeps {
         env: env.clone(),
+        metrics,
         store: log_store.clone(),
         data_dir: data_dir.clone(),
         registry: Arc::clone(&registry),
         durability: settings.durability,
         retention_check_interval: millis(settings.retention_check_interval_ms),
         bulk_bytes: CommitterSettings::default().bulk_bytes,
+        on_failure: Arc::new({
+            let failed = failed.clone();
+            move |reason| failed.set(reason)
+        }),
     };
     let recovered = recovery::run(settings, &deps, &store, &defaults).map_err(at_dir)?;
     Ok(Opened { data_dir, lock, identity, meta, store, log_store, registry, defaults, recovered })

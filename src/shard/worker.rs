@@ -25,6 +25,7 @@ use super::tally::{Accepted, Ack, AppendResult, Refused};
 use crate::base::env::Env;
 use crate::base::fault::{Code, Fault};
 use crate::base::ids::TopicPartition;
+use crate::base::metrics::Metrics;
 use crate::base::settings::Durability;
 use crate::log::cache::LogStore;
 use crate::log::commit::{ReplayedRow, Row};
@@ -43,6 +44,7 @@ pub enum Message {
 #[derive(Clone)]
 pub struct ShardDeps {
     pub env: Env,
+    pub metrics: Arc<Metrics>,
     pub store: LogStore,
     pub data_dir: PathBuf,
     pub registry: Arc<Registry>,
@@ -51,6 +53,8 @@ pub struct ShardDeps {
     pub retention_check_interval: Duration,
     /// From this size on a batch may be made durable in its segment instead of in the commit log.
     pub bulk_bytes: usize,
+    /// Told when the data directory has failed.
+    pub on_failure: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
 struct Hosted {
@@ -154,6 +158,11 @@ impl Shard {
             log_append_time_ms: appended.log_append_time_ms,
             log_start_offset: appended.log_start_offset,
         });
+        if !appended.duplicate {
+            let header = append.batch.header();
+            self.deps.metrics.produce_bytes.add(append.batch.size_bytes() as u64);
+            self.deps.metrics.produce_records.add(u64::from(header.record_count.unsigned_abs()));
+        }
         if self.deps.durability == Durability::PageCache {
             hosted.partition.view.advance(&appended.end);
             return ack.complete(result);
@@ -165,26 +174,24 @@ impl Shard {
                 None
             }
         };
-        if let Err(error) = self.commit(&append, appended, parked) {
-            tracing::error!(partition = ?append.partition, %error, "a segment cannot be synced");
-        }
+        self.commit(&append, appended, parked);
     }
 
     /// Queues a written batch for the committer. A retry queues no batch: its answer waits until
     /// everything before it is durable, the first try included.
-    fn commit(
-        &mut self,
-        append: &Append,
-        appended: Appended,
-        parked: Option<(Ack, AppendResult)>,
-    ) -> io::Result<()> {
+    fn commit(&mut self, append: &Append, appended: Appended, parked: Option<(Ack, AppendResult)>) {
         let hosted = self.hosted.get_mut(&append.partition).expect("it was just appended to");
         let view = Arc::clone(&hosted.partition.view);
         let mut batches = smallvec![];
         if !appended.duplicate {
             let batch = &append.batch;
             let bulk = batch.size_bytes() >= self.deps.bulk_bytes;
-            let segment = if bulk { hosted.log.syncable_segment()? } else { None };
+            let segment = if bulk { hosted.log.syncable_segment() } else { Ok(None) };
+            let segment = segment.unwrap_or_else(|error| {
+                // A failed sync is final, whatever a later one says.
+                (self.deps.on_failure)(&format!("syncing a new segment's name: {error}"));
+                None
+            });
             let row = Row {
                 tp: append.partition,
                 header: *batch.header_bytes(),
@@ -195,7 +202,6 @@ impl Shard {
         }
         let completion = Landing { view, end: appended.end, parked };
         self.round.push(Submission { batches, completion });
-        Ok(())
     }
 
     fn control(&mut self, control: Control) {

@@ -31,6 +31,7 @@ use kafka_protocol::protocol::Decodable;
 use parking_lot::Mutex;
 
 use super::Services;
+use super::connection::Positions;
 use super::endpoint::{Cx, Row};
 use super::reply::{Ending, Outcome};
 use crate::base::fault::Code;
@@ -66,9 +67,13 @@ fn begin(cx: &mut Cx<'_>, correlation_id: i32, mut body: Bytes) -> Outcome {
         Ok(scope) => scope,
         Err(code) => return Outcome::Now(frame.error(code)),
     };
-    let fetch = Fetch::new(Arc::clone(cx.services), frame, limits, scope);
+    let mut fetch = Fetch::new(Arc::clone(cx.services), frame, limits, scope);
+    fetch.resume(&cx.connection.positions);
     match look(&fetch.items, fetch.limits.max_bytes, Depth::Memory) {
-        Some(looks) if fetch.satisfied(&looks) => Outcome::Now(fetch.answer(looks)),
+        Some(looks) if fetch.satisfied(&looks) => {
+            fetch.note_positions(&looks, &mut cx.connection.positions);
+            Outcome::Now(fetch.answer(looks))
+        }
         looks => Outcome::Later(Box::pin(fetch.wait(looks))),
     }
 }
@@ -166,6 +171,25 @@ impl Fetch {
         Self { services, frame, limits, items, session, session_id, incremental }
     }
 
+    /// Takes up where this connection's last fetch without a session ended.
+    fn resume(&mut self, positions: &Positions) {
+        for item in self.items.iter_mut().filter(|item| item.hint.is_none()) {
+            item.hint = item.target.as_ref().ok().and_then(|p| positions.of(p.tp));
+        }
+    }
+
+    fn note_positions(&self, looks: &Looks, positions: &mut Positions) {
+        if self.session.is_some() {
+            return;
+        }
+        for (item, look) in self.items.iter().zip(&looks.looks) {
+            let next = look.slice.as_ref().and_then(|slice| slice.next_hint);
+            if let (Ok(partition), Some(next)) = (&item.target, next) {
+                positions.note(partition.tp, next);
+            }
+        }
+    }
+
     /// Whether looks may be answered without waiting any longer.
     fn satisfied(&self, looks: &Looks) -> bool {
         looks.urgent
@@ -223,6 +247,7 @@ impl Fetch {
     fn answer(self, mut looks: Looks) -> Ending {
         let keep = self.news(&looks);
         self.note(&looks, &keep);
+        self.count(&looks);
         let groups = groups(&self.items, &keep);
         let mut framer = self.frame.framer(0, self.session_id, groups.len());
         for group in groups {
@@ -243,6 +268,14 @@ impl Fetch {
             framer.end_topic();
         }
         framer.finish()
+    }
+
+    fn count(&self, looks: &Looks) {
+        let metrics = &self.services.metrics;
+        metrics.fetch_bytes.add(looks.bytes);
+        for code in looks.looks.iter().filter_map(|look| look.error) {
+            metrics.errors.of(code.code()).add(1);
+        }
     }
 
     /// Which items the response names: all, or those with news for this session.
