@@ -1,4 +1,6 @@
 //! What several test binaries share. Each uses a part of it.
 #![allow(dead_code, reason = "every test binary uses another part")]
 
+pub mod broker;
 pub mod client;
+pub mod topics;

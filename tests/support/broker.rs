@@ -1,0 +1,83 @@
+//! The real binary as a child process, on a port and a data directory of its own.
+//!
+//! With `ORACLE=HOST:PORT` the tests that can ask that broker instead, e.g. Apache Kafka.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use super::client::Client;
+
+/// A running broker; killed when dropped, as by `kill -9`.
+pub struct Broker {
+    process: Child,
+    /// Held open: the broker may write to it.
+    _stdout: BufReader<ChildStdout>,
+    address: SocketAddr,
+}
+
+impl Broker {
+    /// Starts a broker whose data and log are in `scratch`, and waits until it is ready.
+    pub fn start(scratch: &Path) -> Self {
+        let log = File::options().append(true).create(true).open(scratch.join("broker.log"));
+        let mut process = Command::new(env!("CARGO_BIN_EXE_klamm"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data-dir"])
+            .arg(scratch.join("data"))
+            .env_clear()
+            .stdout(Stdio::piped())
+            .stderr(log.expect("the scratch directory can be written"))
+            .spawn()
+            .expect("the binary starts");
+        let mut stdout = BufReader::new(process.stdout.take().expect("it is piped"));
+        let address = ready_line(&mut stdout);
+        Self { process, _stdout: stdout, address }
+    }
+
+    pub fn connect(&self) -> Client {
+        Client::connect(self.address)
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.process.kill().expect("it is our child");
+        self.process.wait().expect("it is our child");
+    }
+}
+
+/// The Kafka address in the line that a broker prints when it is ready.
+fn ready_line(stdout: &mut impl BufRead) -> SocketAddr {
+    for line in stdout.lines() {
+        let line = line.expect("output is UTF-8");
+        if let Some(rest) = line.strip_prefix("klamm ready kafka=") {
+            let address = rest.split(' ').next().expect("split gives at least one");
+            return address.parse().expect("an address");
+        }
+    }
+    panic!("the broker ended before it was ready; see broker.log in the scratch directory");
+}
+
+/// A broker to ask: our own, or the one named by `ORACLE`.
+pub enum Asked {
+    Own(Broker, #[expect(dead_code, reason = "removed when dropped")] tempfile::TempDir),
+    Oracle(SocketAddr),
+}
+
+impl Asked {
+    pub fn broker() -> Self {
+        if let Ok(oracle) = std::env::var("ORACLE") {
+            return Self::Oracle(oracle.parse().expect("ORACLE=HOST:PORT"));
+        }
+        let scratch = tempfile::tempdir().expect("a scratch directory");
+        Self::Own(Broker::start(scratch.path()), scratch)
+    }
+
+    pub fn connect(&self) -> Client {
+        match self {
+            Self::Own(broker, _) => broker.connect(),
+            Self::Oracle(address) => Client::connect(*address),
+        }
+    }
+}
