@@ -101,7 +101,7 @@ impl Kit {
                 move |configs| validate_topic_configs(configs, &config).map_err(|e| e.to_string())
             }),
         };
-        let (metadata, _) = Metadata::start(store, policy, Anywhere).expect("a thread");
+        let (metadata, _) = Metadata::start(store, policy, Anywhere, |_| {}).expect("a thread");
         let services = Services {
             env: env(ScriptedClock::at(0), 7),
             metrics: Arc::default(),

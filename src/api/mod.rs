@@ -32,7 +32,7 @@ use kafka_protocol::protocol::StrBytes;
 
 use crate::base::env::Env;
 use crate::base::metrics::Metrics;
-use crate::base::settings::{Settings, Source};
+use crate::base::settings::Settings;
 use crate::shard::Shards;
 use crate::shard::host::Defaults;
 use crate::shard::metadata::Metadata;
@@ -74,17 +74,6 @@ pub struct Limits {
     pub fetch_max_bytes: u64,
 }
 
-/// Where a config's value comes from, as DescribeConfigs and CreateTopics number it.
-fn source_code(source: Source) -> i8 {
-    match source {
-        Source::Topic => 1,
-        Source::DynamicBroker => 2,
-        Source::DynamicDefaultBroker => 3,
-        Source::Static => 4,
-        Source::Default => 5,
-    }
-}
-
 /// Text in the form that responses hold it.
 fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
@@ -101,6 +90,7 @@ pub fn table() -> Vec<Row> {
         api_versions::row(),
         Row::of::<admin::create_topics::CreateTopics>(),
         Row::of::<admin::delete_topics::DeleteTopics>(),
+        Row::of::<admin::delete_records::DeleteRecords>(),
         Row::of::<init_producer_id::InitProducerId>(),
         Row::of::<offset_for_leader_epoch::OffsetForLeaderEpoch>(),
         Row::of::<configs::describe::DescribeConfigs>(),

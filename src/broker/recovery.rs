@@ -33,6 +33,8 @@ pub struct Recovered {
     pub commit_log: CommitLog,
     /// As the checkpoint on disk has them now.
     pub partitions: Vec<PartitionCheckpoint>,
+    /// What could not be opened.
+    pub unserved: Vec<TopicPartition>,
 }
 
 /// Recovers a data directory.
@@ -88,8 +90,16 @@ pub fn run(
     }
     let took_ms = deps.env.monotonic().saturating_sub(began).as_millis();
     let served = deps.registry.count();
-    tracing::info!(clean, served, unserved, ?replayed, took_ms, "data directory open");
-    Ok(Recovered { shards, commit_log, partitions: partitions.into_values().collect() })
+    tracing::info!(
+        clean,
+        served,
+        unserved = unserved.len(),
+        ?replayed,
+        took_ms,
+        "data directory open"
+    );
+    let partitions = partitions.into_values().collect();
+    Ok(Recovered { shards, commit_log, partitions, unserved })
 }
 
 fn processors() -> usize {
@@ -137,14 +147,14 @@ impl Known<'_> {
     }
 }
 
-/// Opens every partition of the catalog in the shard that owns it. Returns how many could not be
-/// opened.
+/// Opens every partition of the catalog in the shard that owns it. Returns those that could not
+/// be opened.
 fn open_all(
     shards: &mut [Shard],
     catalog: &Catalog,
     defaults: &Defaults,
     known: &Known<'_>,
-) -> usize {
+) -> Vec<TopicPartition> {
     let config = defaults.current(catalog);
     let mut work: Vec<Vec<Opening>> = shards.iter().map(|_| Vec::new()).collect();
     for topic in catalog.topics() {
@@ -156,13 +166,19 @@ fn open_all(
         }
     }
     let open = |shard: &mut Shard, work: Vec<Opening>| {
-        work.iter().filter(|opening| !open_one(shard, opening, known.hint(opening.tp))).count()
+        let mut unserved = Vec::new();
+        for opening in work {
+            if !open_one(shard, &opening, known.hint(opening.tp)) {
+                unserved.push(opening.tp);
+            }
+        }
+        unserved
     };
     std::thread::scope(|scope| {
         let each = shards.iter_mut().zip(work);
         let threads: Vec<_> =
             each.map(|(shard, work)| scope.spawn(move || open(shard, work))).collect();
-        threads.into_iter().map(|t| t.join().expect("opening does not panic")).sum()
+        threads.into_iter().flat_map(|t| t.join().expect("opening does not panic")).collect()
     })
 }
 

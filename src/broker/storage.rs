@@ -235,7 +235,10 @@ fn start(
         data_dir,
         defaults: defaults.clone(),
     };
-    let (metadata, metadata_thread) = Metadata::start(store, policy(settings, config), host)?;
+    let dying = failed.clone();
+    let store = store.with_offline(recovered.unserved);
+    let (metadata, metadata_thread) =
+        Metadata::start(store, policy(settings, config), host, move |why| dying.set(why))?;
     let threads = Threads {
         shards: shard_threads,
         metadata: metadata_thread,

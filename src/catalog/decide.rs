@@ -149,13 +149,17 @@ fn find(catalog: &Catalog, key: &TopicKey) -> Result<Arc<Topic>, Fault> {
     match key {
         TopicKey::Name(name) => find_named(catalog, name),
         TopicKey::Id(id) => {
-            catalog.topic_by_id(*id).cloned().ok_or_else(|| Code::UnknownTopicId.into())
+            let unknown =
+                || Fault::with(Code::UnknownTopicId, format!("No topic has the id {id}."));
+            catalog.topic_by_id(*id).cloned().ok_or_else(unknown)
         }
     }
 }
 
 fn find_named(catalog: &Catalog, name: &str) -> Result<Arc<Topic>, Fault> {
-    catalog.topic(name).cloned().ok_or_else(|| Code::UnknownTopicOrPartition.into())
+    let unknown =
+        || Fault::with(Code::UnknownTopicOrPartition, format!("No topic is called '{name}'."));
+    catalog.topic(name).cloned().ok_or_else(unknown)
 }
 
 fn create_topic(catalog: &Catalog, policy: &Policy, new: &NewTopic) -> Result<Change, Fault> {

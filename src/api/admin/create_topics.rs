@@ -13,8 +13,9 @@ use kafka_protocol::messages::{
 use rustc_hash::FxHashSet;
 
 use super::{duplicate, outcomes, repeated};
+use crate::api::configs::describe::source_number;
 use crate::api::endpoint::{Begun, Cx, Endpoint};
-use crate::api::{Services, source_code, text};
+use crate::api::{Services, text};
 use crate::base::fault::{Code, Fault};
 use crate::base::ids::Uuid;
 use crate::base::settings::{Described, describe_topic_defaults};
@@ -108,7 +109,10 @@ fn created(
     topic: &Topic,
     version: i16,
 ) -> CreatableTopicResult {
-    let result = CreatableTopicResult::default().with_name(name).with_topic_id(topic.id);
+    let result = CreatableTopicResult::default()
+        .with_name(name)
+        .with_topic_id(topic.id)
+        .with_error_message(None);
     if version < 5 {
         return result;
     }
@@ -118,7 +122,7 @@ fn created(
             .with_name(text(config.spec.name))
             .with_value(config.value.as_deref().map(text))
             .with_read_only(config.read_only)
-            .with_config_source(source_code(config.source))
+            .with_config_source(source_number(config.source))
             .with_is_sensitive(config.spec.sensitive)
     };
     result
@@ -173,6 +177,7 @@ mod tests {
             assert_eq!(kit.topic(&name).unwrap().partitions, DEFAULT_PARTITIONS);
             assert_eq!(kit.topic(&name).unwrap().configs["retention.ms"], "5");
             let told = &response.topics[0];
+            assert_eq!(told.error_message.as_deref(), None);
             if version >= 5 {
                 assert_eq!((told.num_partitions, told.replication_factor), (DEFAULT_PARTITIONS, 1));
                 let configs = told.configs.as_ref().unwrap();

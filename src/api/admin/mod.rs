@@ -3,6 +3,7 @@
 
 pub mod create_partitions;
 pub mod create_topics;
+pub mod delete_records;
 pub mod delete_topics;
 
 use std::hash::Hash;

@@ -122,7 +122,7 @@ fn synonym(entry: &Entry) -> DescribeConfigsSynonym {
 }
 
 /// Source: `DescribeConfigsResponse.ConfigSource`.
-const fn source_number(source: Source) -> i8 {
+pub(in crate::api) const fn source_number(source: Source) -> i8 {
     match source {
         Source::Topic => 1,
         Source::DynamicBroker => 2,

@@ -60,7 +60,8 @@ pub struct Metadata {
 impl Metadata {
     /// Starts the worker over an opened store whose partitions the host serves already. The
     /// thread ends when all handles are dropped, or with an error when the store has failed:
-    /// after that nothing is changed any more and the broker must stop.
+    /// after that nothing is changed any more, and the broker must stop. `failed` is told so at
+    /// once, on the worker's thread.
     ///
     /// # Errors
     /// If no thread can be started.
@@ -68,11 +69,14 @@ impl Metadata {
         store: Store,
         policy: Policy,
         host: impl PartitionHost + 'static,
+        failed: impl FnOnce(&str) + Send + 'static,
     ) -> io::Result<(Arc<Self>, JoinHandle<io::Result<()>>)> {
         let catalog = Arc::new(ArcSwap::from_pointee(store.catalog().clone()));
         let (queue, messages) = sync_channel(QUEUED_MESSAGES);
         let worker = Worker::new(store, policy.clone(), Arc::clone(&catalog), host);
-        let run = move || worker.run(&messages);
+        let run = move || {
+            worker.run(&messages).inspect_err(|error| failed(&format!("meta.redb: {error}")))
+        };
         let thread = thread::Builder::new().name("metadata".to_owned()).spawn(run)?;
         Ok((Arc::new(Self { catalog, policy, queue }), thread))
     }

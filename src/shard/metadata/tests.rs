@@ -68,7 +68,7 @@ fn policy() -> Policy {
 
 fn start(meta: &Arc<dyn Meta>, host: &ListHost) -> (Arc<Metadata>, JoinHandle<io::Result<()>>) {
     let store = Store::open(Arc::clone(meta), 1).expect("a readable store");
-    Metadata::start(store, policy(), host.clone()).expect("a thread")
+    Metadata::start(store, policy(), host.clone(), |_| {}).expect("a thread")
 }
 
 fn memory() -> Arc<dyn Meta> {
