@@ -36,6 +36,6 @@ fn an_idle_connection_that_has_been_used_holds_no_buffer() {
     let before = resident_bytes();
     let clients: Vec<_> = (0..CONNECTIONS).map(|_| use_once()).collect();
     let each = resident_bytes().saturating_sub(before) / CONNECTIONS;
-    assert_eq!(server.server().open_connections(), clients.len() + 100);
+    assert_eq!(server.gauges().open_connections(), clients.len() + 100);
     assert!(each <= BYTES_PER_CONNECTION, "{each} bytes per connection");
 }

@@ -30,7 +30,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::api::connection::ListenerInfo;
-use crate::base::metrics::Metrics;
+use crate::base::metrics::{Metrics, Text, sampled};
 use connection::Shared;
 use registry::{Phase, Registry};
 
@@ -44,6 +44,31 @@ pub struct Server {
     accepting: Vec<JoinHandle<()>>,
     registry: Arc<Registry>,
     budget: Arc<budget::Budget>,
+}
+
+/// What a server holds at the moment of asking.
+#[derive(Clone)]
+pub struct Gauges {
+    registry: Arc<Registry>,
+    budget: Arc<budget::Budget>,
+}
+
+impl Gauges {
+    /// Request bytes received and not yet answered.
+    #[must_use]
+    pub fn inflight_bytes(&self) -> usize {
+        self.budget.used_bytes()
+    }
+
+    #[must_use]
+    pub fn open_connections(&self) -> usize {
+        self.registry.open_count()
+    }
+
+    pub fn render(&self, text: &mut Text) {
+        text.single(&sampled::CONNECTIONS_OPEN, &[], self.open_connections());
+        text.single(&sampled::INFLIGHT_BYTES, &[], self.inflight_bytes());
+    }
 }
 
 impl Server {
@@ -77,15 +102,10 @@ impl Server {
         &self.addresses
     }
 
-    /// Request bytes received and not yet answered.
+    /// What it holds now; lives on after the server.
     #[must_use]
-    pub fn inflight_bytes(&self) -> usize {
-        self.budget.used_bytes()
-    }
-
-    #[must_use]
-    pub fn open_connections(&self) -> usize {
-        self.registry.open_count()
+    pub fn gauges(&self) -> Gauges {
+        Gauges { registry: Arc::clone(&self.registry), budget: Arc::clone(&self.budget) }
     }
 
     /// Stops accepting and reading, lets begun requests be answered for at most `grace`, then

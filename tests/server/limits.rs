@@ -39,7 +39,7 @@ fn past_the_total_connections_wait_for_a_place() {
     }
     assert!(clients[0].receive_frame().is_some());
     assert!(clients[1].receive_frame().is_some());
-    assert_eq!(server.server().open_connections(), 2);
+    assert_eq!(server.gauges().open_connections(), 2);
     clients.remove(0);
     assert!(clients[1].receive_frame().is_some(), "served as soon as a place is free");
 }
@@ -76,11 +76,11 @@ fn half_read_frames_past_the_budget_slow_down_but_all_get_through() {
         // The budget, one read of each worker thread beyond it, and one frame overdrawn.
         let most = bound + FRAME + 64 * (256 << 10);
         while answered.load(*done) < CLIENTS {
-            assert!(server.server().inflight_bytes() <= most);
+            assert!(server.gauges().inflight_bytes() <= most);
             std::thread::yield_now();
         }
     });
-    assert_eq!(server.server().inflight_bytes(), 0);
+    assert_eq!(server.gauges().inflight_bytes(), 0);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use klamm::api::connection::ListenerInfo;
 use klamm::api::reply::{Chunk, Ending, Outcome, Reply};
 use klamm::base::metrics::Metrics;
 use klamm::base::settings;
-use klamm::server::{Limits, Listener, Server, Service};
+use klamm::server::{Gauges, Limits, Listener, Server, Service};
 use tokio::runtime::Runtime;
 
 use crate::support::client::{Client, on_wire};
@@ -71,8 +71,8 @@ impl Running {
         Client::connect(self.address())
     }
 
-    pub fn server(&self) -> &Server {
-        &self.server
+    pub fn gauges(&self) -> Gauges {
+        self.server.gauges()
     }
 
     /// Waits until some connection has ended on the server's side.
