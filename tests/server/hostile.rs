@@ -72,11 +72,9 @@ fn a_frame_that_makes_no_progress_is_given_up() {
         client.send_bytes(&[0; 100]);
     }
     assert!(serves(&server));
-    let since = Instant::now();
     for client in &mut stuck {
         assert!(client.receive_frame().is_none());
     }
-    assert!(since.elapsed() < crate::support::client::PATIENCE);
     assert!(server.metrics.connections_faulty.get() >= 5);
 }
 
@@ -97,6 +95,7 @@ fn single_bytes_do_not_keep_a_frame_alive() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "that a time-out does not come early is measured")]
 fn a_silent_connection_is_closed_and_an_idle_one_later() {
     let limits = Limits { idle: Duration::from_millis(400), ..impatient() };
     let idle = limits.idle;

@@ -95,7 +95,7 @@ fn silent_requests_leave_no_trace_among_the_replies() {
 #[test]
 fn thousands_of_small_requests_in_one_go_are_answered_in_order() {
     let server = Running::start(Limits::default(), |frame: Bytes| {
-        if frame[7] % 2 == 0 {
+        if frame[7].is_multiple_of(2) {
             return echo(frame);
         }
         Outcome::Later(Box::pin(async move {
