@@ -6,7 +6,9 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+
+use rustix::process::{Pid, Signal};
 
 use super::client::Client;
 
@@ -37,6 +39,13 @@ impl Broker {
 
     pub fn connect(&self) -> Client {
         Client::connect(self.address)
+    }
+
+    /// Asks it to stop as an operator would, and waits until it has.
+    pub fn stop(mut self) -> ExitStatus {
+        let id = Pid::from_child(&self.process);
+        rustix::process::kill_process(id, Signal::TERM).expect("it is our child");
+        self.process.wait().expect("it is our child")
     }
 }
 
