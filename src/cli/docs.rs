@@ -8,6 +8,9 @@ use crate::base::settings::{Spec, broker_keys, topic_keys};
 
 use super::args::Format;
 
+/// Width of a line of prose, indentation not counted.
+const TEXT_COLUMNS: usize = 92;
+
 /// The table in one of its forms, ending with a line end.
 pub(super) fn render(format: Format) -> String {
     match format {
@@ -30,18 +33,36 @@ fn sections(section: fn(&str, &[&Spec]) -> String) -> String {
 fn text(title: &str, keys: &[&Spec]) -> String {
     let mut out = format!("{}\n", title.to_uppercase());
     for spec in keys {
-        let default = spec.default.map_or("unset".to_owned(), |d| format!("default '{d}'"));
+        let default = match (spec.default, spec.synonyms) {
+            (_, [_, ..]) => format!("default: that of {}", synonyms(spec, ", ")),
+            (Some(""), _) => "default: empty".to_owned(),
+            (Some(default), _) => format!("default: {default}"),
+            (None, _) => "default: unset".to_owned(),
+        };
+        let update = if spec.synonyms.is_empty() { spec.update.name() } else { "topic" };
         let importance = spec.importance.name();
-        let mut facts = format!("{}; {default}; importance {importance}", spec.allowed());
-        if spec.synonyms.is_empty() {
-            write!(facts, "; {}", spec.update.name()).expect("a String takes all text");
-        } else {
-            write!(facts, "; else {}", synonyms(spec, ", ")).expect("a String takes all text");
-        }
-        write!(out, "\n{}\n    {facts}\n    {}\n", spec.name, spec.doc)
+        writeln!(out, "\n{} ({update}, importance {importance})", spec.name)
             .expect("a String takes all text");
+        for line in wrapped(&format!("{}; {default}", spec.allowed())).chain(wrapped(spec.doc)) {
+            writeln!(out, "    {line}").expect("a String takes all text");
+        }
     }
     out
+}
+
+/// Lines of at most [`TEXT_COLUMNS`], unless a word is longer.
+fn wrapped(text: &str) -> impl Iterator<Item = String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().expect("there is always a line");
+        if !line.is_empty() && line.len() + 1 + word.len() > TEXT_COLUMNS {
+            lines.push(word.to_owned());
+        } else {
+            let gap = if line.is_empty() { "" } else { " " };
+            *line += &format!("{gap}{word}");
+        }
+    }
+    lines.into_iter()
 }
 
 fn markdown(title: &str, keys: &[&Spec]) -> String {

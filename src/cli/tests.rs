@@ -79,6 +79,7 @@ fn the_docs_name_every_key_in_every_form() {
     for format in [args::Format::Text, args::Format::Markdown, args::Format::Json] {
         let docs = docs::render(format);
         assert!(docs.ends_with('\n'));
+        let docs = docs.split_whitespace().collect::<Vec<_>>().join(" ");
         for spec in broker_keys().into_iter().chain(topic_keys()) {
             assert!(docs.contains(spec.name) && docs.contains(&*spec.allowed()), "{}", spec.name);
         }
@@ -91,4 +92,10 @@ fn the_docs_as_json_are_json() {
     let broker = docs["broker"].as_array().unwrap();
     assert_eq!(broker.len(), broker_keys().len());
     assert!(broker.iter().all(|key| key["type"].is_string() && key["doc"].is_string()));
+}
+
+#[test]
+fn the_docs_fit_a_terminal() {
+    let docs = docs::render(args::Format::Text);
+    assert!(docs.lines().all(|line| line.len() <= 100));
 }
