@@ -162,7 +162,7 @@ fn open_all(
         for partition in 0..topic.partitions {
             let tp = TopicPartition::new(topic.id, partition);
             let shard = place(topic.id, partition, work.len());
-            work[shard].push(Opening { tp, ..opening.clone() });
+            work[shard].push(opening.of(tp));
         }
     }
     let open = |shard: &mut Shard, work: Vec<Opening>| {

@@ -20,6 +20,32 @@ pub struct Opening {
     pub leader_epoch: i32,
     pub settings: LogSettings,
     pub rules: TopicRules,
+    /// Most milliseconds by which the partition rolls earlier than `settings` say.
+    pub segment_jitter_ms: i64,
+}
+
+impl Opening {
+    /// The same for one of the topic's partitions. Its roll by time comes earlier by an amount of
+    /// its own, so that the partitions of a topic do not all roll at once.
+    #[must_use]
+    pub fn of(&self, tp: TopicPartition) -> Self {
+        let mut opening = Self { tp, ..self.clone() };
+        let earlier = own_share(tp, opening.segment_jitter_ms);
+        opening.settings.segment_ms = opening.settings.segment_ms.saturating_sub(earlier).max(1);
+        opening
+    }
+}
+
+/// A number from 0 to `most` that is a partition's own: topic ids are random, partitions spread
+/// evenly from there.
+fn own_share(tp: TopicPartition, most: i64) -> i64 {
+    const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+    let (topic, _) = tp.topic_id.as_u64_pair();
+    let partition = u64::from(tp.partition.unsigned_abs());
+    let spread = topic.wrapping_add(partition.wrapping_mul(GOLDEN));
+    // The upper half of the product is below its second factor, and that fits.
+    let share = (u128::from(spread) * (u128::from(most.unsigned_abs()) + 1)) >> 64;
+    i64::try_from(share).unwrap_or(most)
 }
 
 /// A control message. Its sender is answered when it has been worked off.
@@ -44,4 +70,25 @@ pub enum Control {
     Checkpoint(oneshot::Sender<Collected>),
     /// Closes all logs: nothing is appended any more.
     Close(oneshot::Sender<Collected>),
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn shares_spread_over_the_whole_range() {
+        let share = |partition, most| {
+            own_share(TopicPartition::new(Uuid::from_u128(u128::MAX / 3), partition), most)
+        };
+        let shares: Vec<i64> = (0..100).map(|partition| share(partition, 999)).collect();
+        assert!(shares.iter().all(|share| (0..=999).contains(share)));
+        for quarter in [0..250, 250..500, 500..750, 750..1000] {
+            assert!(shares.iter().filter(|share| quarter.contains(*share)).count() > 10);
+        }
+        assert_eq!(share(7, 0), 0);
+        assert!((0..=i64::MAX).contains(&share(7, i64::MAX)));
+    }
 }

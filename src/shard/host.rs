@@ -53,6 +53,7 @@ impl Defaults {
             leader_epoch: catalog.leader_epoch(topic),
             rules: self.rules(&settings),
             settings: log_settings(&settings, config),
+            segment_jitter_ms: settings.segment_jitter_ms,
         }
     }
 
@@ -128,7 +129,7 @@ impl Host {
     ) -> Vec<Result<T, Fault>> {
         let ask = |partition| {
             let tp = TopicPartition::new(opening.tp.topic_id, partition);
-            let one = Opening { tp, ..opening.clone() };
+            let one = opening.of(tp);
             let shard = self.shards.place(tp.topic_id, partition);
             self.shards.control(shard, |done| message(one, done))
         };
