@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::Services;
 use crate::base::fault::{Code, Fault};
 use crate::base::ids::TopicPartition;
+use crate::base::text::Escaped;
 use crate::shard::registry::Partition;
 
 /// Resolves a name and an index.
@@ -55,12 +56,13 @@ pub fn check_epoch(claimed: i32, current: i32) -> Result<(), Code> {
 /// instead of a time-out in each.
 #[must_use]
 pub fn refuse_transactional(transactional_id: &str) -> Fault {
+    let id = Escaped(transactional_id);
     tracing::warn!(
-        transactional_id,
+        transactional_id = %id,
         "a client asked for a transactional id; transactions are not served yet"
     );
     Fault::with(
         Code::TransactionalIdAuthorizationFailed,
-        format!("transactional id {transactional_id:?}: transactions are not served yet"),
+        format!("transactional id '{id}': transactions are not served yet"),
     )
 }
