@@ -22,6 +22,7 @@ const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 const INVALID_REQUEST: i16 = 42;
 const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
 const INVALID_PRODUCER_EPOCH: i16 = 47;
+const INVALID_PRODUCER_ID_MAPPING: i16 = 49;
 const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i16 = 53;
 
 /// Asks for a producer id; answers error code, id and epoch.
@@ -94,6 +95,21 @@ fn ids_are_not_given_again_after_a_kill() {
             assert!(given.insert(id), "{id} again");
         }
     }
+}
+
+#[test]
+fn nobody_poses_as_the_broker_itself() {
+    let scratch = tempfile::tempdir().unwrap();
+    let broker = Broker::start(scratch.path());
+    let mut client = broker.connect();
+    let topic = topics::name("posing");
+    topics::create(&mut client, &topic, 1);
+    for id in [0, FIRST_CLIENT_PRODUCER_ID - 1] {
+        let refused = produce(&mut client, &topic, (id, 0, 0), 1);
+        assert_eq!(refused, (INVALID_PRODUCER_ID_MAPPING, -1), "{id}");
+    }
+    let granted = produce(&mut client, &topic, (FIRST_CLIENT_PRODUCER_ID, 0, 0), 1);
+    assert_eq!(granted, (NONE, 0));
 }
 
 /// A batch of `records` records from a producer.

@@ -32,7 +32,8 @@ use super::endpoint::{Cx, Row, finish};
 use super::reply::{Ending, Outcome};
 use super::topics;
 use crate::base::fault::{Code, Fault};
-use crate::log::validate::{Refusal, validate};
+use crate::base::ids::FIRST_CLIENT_PRODUCER_ID;
+use crate::log::validate::{Producer, Refusal, ValidBatch, validate};
 use crate::shard::append::{Acks, Append, AppendSet};
 use crate::shard::tally::{AppendResult, Refused, Tally};
 
@@ -109,14 +110,23 @@ fn judge(
     let records = data.records.unwrap_or_default();
     let batch =
         validate(records, cx.version, &rules.batch, cx.services.env.wall_ms()).map_err(refused)?;
-    if batch.header().is_transactional() {
-        return Err(Fault::with(
-            Code::TransactionalIdAuthorizationFailed,
-            "the batch is transactional; transactions are not served yet",
-        )
-        .into());
-    }
+    check_producer(&batch)?;
     Ok(Append { partition: partition.tp, batch, slot })
+}
+
+/// Checks who signed a batch: no transactions yet, and nobody poses as the broker itself.
+fn check_producer(batch: &ValidBatch) -> Result<(), Fault> {
+    if batch.header().is_transactional() {
+        let message = "the batch is transactional; transactions are not served yet";
+        return Err(Fault::with(Code::TransactionalIdAuthorizationFailed, message));
+    }
+    match batch.producer() {
+        Some(Producer { id, .. }) if id < FIRST_CLIENT_PRODUCER_ID => {
+            let message = format!("producer id {id} is the broker's own, as all below 1,000");
+            Err(Fault::with(Code::InvalidProducerIdMapping, message))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn not_enough_replicas(wanted: i32) -> Fault {
