@@ -1,6 +1,5 @@
 //! Caps on connections and on request bytes in memory.
 
-
 use bytes::Bytes;
 use klamm::api::reply::{Ending, Outcome};
 use klamm::server::{Limits, ListenError, Listener};
