@@ -13,8 +13,9 @@ pub(super) const TOPIC_KEYS: &[Spec] = &[
     Spec::list(
         "cleanup.policy",
         "delete",
-        "What becomes of old segments: `delete` removes them by age and size, `compact` keeps \
-         the newest record of each key, both do both, and an empty list keeps everything.",
+        "What becomes of old segments: `delete` removes them by age and size; an empty list \
+         keeps them. With `compact` records must have keys; that only the newest record of \
+         each key is kept is not served yet.",
     )
     .entries_of(CLEANUP_POLICIES)
     .from(&[same("log.cleanup.policy")]),
@@ -27,9 +28,14 @@ pub(super) const TOPIC_KEYS: &[Spec] = &[
     .at_most(9)
     .or(-1)
     .from(&[same("compression.gzip.level")]),
-    Spec::int("compression.lz4.level", 1, "9", "Level of lz4 where the broker compresses.")
-        .at_most(17)
-        .from(&[same("compression.lz4.level")]),
+    Spec::int(
+        "compression.lz4.level",
+        1,
+        "9",
+        "Level of lz4 where the broker compresses. No effect: the codec has one level here.",
+    )
+    .at_most(17)
+    .from(&[same("compression.lz4.level")]),
     Spec::words(
         "compression.type",
         COMPRESSION_TYPES,
@@ -50,7 +56,8 @@ pub(super) const TOPIC_KEYS: &[Spec] = &[
         "delete.retention.ms",
         0,
         "86400000",
-        "How long compaction keeps tombstones (records without value), in milliseconds.",
+        "How long compaction keeps tombstones (records without value), in milliseconds. No \
+         effect until compaction is served.",
     )
     .from(&[same("log.cleaner.delete.retention.ms")]),
     Spec::long(
@@ -64,15 +71,15 @@ pub(super) const TOPIC_KEYS: &[Spec] = &[
         "flush.messages",
         1,
         "9223372036854775807",
-        "Records after which a log is synced. With `durability=fsync` every commit is synced \
-         before it is acknowledged, whatever stands here.",
+        "Records after which a log is synced. No effect: `durability` decides what is synced.",
     )
     .from(&[same("log.flush.interval.messages")]),
     Spec::long(
         "flush.ms",
         0,
         "9223372036854775807",
-        "Milliseconds after which a log is synced; see `flush.messages`.",
+        "Milliseconds after which a log is synced. No effect: `durability` decides what is \
+         synced.",
     )
     .from(&[same("log.flush.interval.ms")]),
     Spec::throttle(
@@ -112,7 +119,8 @@ pub(super) const TOPIC_KEYS: &[Spec] = &[
         "max.compaction.lag.ms",
         1,
         "9223372036854775807",
-        "Milliseconds after which a record is due for compaction at the latest.",
+        "Milliseconds after which a record is due for compaction at the latest. No effect \
+         until compaction is served.",
     )
     .from(&[same("log.cleaner.max.compaction.lag.ms")]),
     Spec::int(
@@ -149,14 +157,16 @@ pub(super) const TOPIC_KEYS: &[Spec] = &[
     Spec::ratio(
         "min.cleanable.dirty.ratio",
         "0.5",
-        "Share of a log that must be uncompacted before compaction looks at it.",
+        "Share of a log that must be uncompacted before compaction looks at it. No effect \
+         until compaction is served.",
     )
     .from(&[same("log.cleaner.min.cleanable.ratio")]),
     Spec::long(
         "min.compaction.lag.ms",
         0,
         "0",
-        "Milliseconds for which a record is safe from compaction.",
+        "Milliseconds for which a record is safe from compaction. No effect until compaction \
+         is served.",
     )
     .from(&[same("log.cleaner.min.compaction.lag.ms")]),
     Spec::int(
