@@ -11,12 +11,12 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use super::Resource;
 use super::edit::{Editor, Operation, Wish};
+use super::{Resource, named_twice};
 use crate::api::Services;
 use crate::api::endpoint::{Begun, Cx, Endpoint};
 use crate::api::text;
-use crate::base::fault::{Code, Fault};
+use crate::base::fault::Fault;
 use crate::catalog::Command;
 
 /// v1 as v0. v2 flexible.
@@ -123,8 +123,7 @@ fn plan<R>(
     let one = |asked: &R| {
         let of = named(asked);
         if times.get(&of) != Some(&1) {
-            let message = "Each resource must appear at most once.";
-            return (of, Err(Fault::with(Code::InvalidRequest, message)));
+            return (of, Err(named_twice()));
         }
         let resource = Resource::of(of.kind, &of.name, catalog.node_id());
         let command = resource.and_then(|resource| command(&editor, resource, asked));

@@ -1,5 +1,6 @@
 //! DescribeConfigs: every key of a resource with its value, source, synonyms, type and meaning.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
@@ -32,8 +33,7 @@ impl Endpoint for DescribeConfigs {
     fn begin(cx: &mut Cx<'_>, request: DescribeConfigsRequest) -> Begun<DescribeConfigsResponse> {
         let catalog = cx.services.metadata.catalog();
         let describer = Describer::new(&catalog, cx.services.defaults.current(&catalog), &request);
-        let results = request.resources.iter().map(|asked| describer.result(asked)).collect();
-        Begun::Done(DescribeConfigsResponse::default().with_results(results))
+        Begun::Done(DescribeConfigsResponse::default().with_results(describer.results(&request)))
     }
 }
 
@@ -61,11 +61,29 @@ impl<'a> Describer<'a> {
         }
     }
 
-    pub(super) fn result(&self, asked: &DescribeConfigsResource) -> DescribeConfigsResult {
+    /// One result per resource. Kafka describes a resource as often as it is named; here it is
+    /// refused the second time, because ten bytes of request would buy ten kilobytes of answer.
+    pub(super) fn results(&self, request: &DescribeConfigsRequest) -> Vec<DescribeConfigsResult> {
+        let mut seen = BTreeSet::new();
+        let one = |asked: &DescribeConfigsResource| {
+            let described = match seen.insert((asked.resource_type, asked.resource_name.clone())) {
+                true => self.describe(asked),
+                false => Err(super::named_twice()),
+            };
+            self.result(asked, described)
+        };
+        request.resources.iter().map(one).collect()
+    }
+
+    fn result(
+        &self,
+        asked: &DescribeConfigsResource,
+        described: Result<Vec<Described>, Fault>,
+    ) -> DescribeConfigsResult {
         let result = DescribeConfigsResult::default()
             .with_resource_type(asked.resource_type)
             .with_resource_name(asked.resource_name.clone());
-        match self.describe(asked) {
+        match described {
             Ok(described) => {
                 let wanted = |d: &&Described| is_wanted(asked, d.spec.name);
                 let configs = described.iter().filter(wanted).map(|d| self.config(d)).collect();

@@ -98,30 +98,18 @@ impl Editor<'_> {
         };
         match (wish.operation, spec) {
             (Operation::Delete, _) => Ok(None),
+            // That nobody knows the key is found when its value is checked.
             (Operation::Set, _) | (_, None) => Ok(Some(given.to_owned())),
-            (operation, Some(spec)) if !spec.is_list() => {
-                let verb =
-                    if operation == Operation::Append { "APPEND to" } else { "SUBTRACT from" };
-                let key = wish.key;
-                let message = format!("Can't {verb} key {key} because its type is not LIST.");
-                Err(Fault::with(Code::InvalidConfig, message))
+            (operation, Some(spec)) if spec.is_list() => {
+                let list = entries(&self.current(resource, spec));
+                Ok(Some(edited(operation, list, &entries(given)).join(",")))
             }
             (operation, Some(spec)) => {
-                let mut list = entries(&self.current(resource, spec));
-                match operation {
-                    Operation::Append => {
-                        for entry in entries(given) {
-                            if !list.contains(&entry) {
-                                list.push(entry);
-                            }
-                        }
-                    }
-                    _ => {
-                        let taken = entries(given);
-                        list.retain(|entry| !taken.contains(entry));
-                    }
-                }
-                Ok(Some(list.join(",")))
+                let verb =
+                    if operation == Operation::Append { "APPEND to" } else { "SUBTRACT from" };
+                let key = spec.name;
+                let message = format!("Can't {verb} key {key} because its type is not LIST.");
+                Err(Fault::with(Code::InvalidConfig, message))
             }
         }
     }
@@ -152,6 +140,20 @@ fn command(resource: Resource, edit: ConfigEdit) -> Command {
         Resource::Topic(topic) => Command::AlterTopicConfigs { topic, edit },
         Resource::Broker(scope) => Command::AlterBrokerConfigs { scope, edit },
     }
+}
+
+/// A list after entries were added to its end, each once, or taken out.
+fn edited(operation: Operation, mut list: Vec<String>, given: &[String]) -> Vec<String> {
+    if operation == Operation::Subtract {
+        list.retain(|entry| !given.contains(entry));
+        return list;
+    }
+    for entry in given {
+        if !list.contains(entry) {
+            list.push(entry.clone());
+        }
+    }
+    list
 }
 
 fn entries(list: &str) -> Vec<String> {

@@ -47,10 +47,14 @@ impl Resource {
                 )),
                 Err(_) => invalid(format!("Broker id must be an integer, but it is: {name}")),
             },
-            kind::BROKER_LOGGER | kind::CLIENT_METRICS | kind::GROUP => {
-                invalid(format!("Configs of resource type {kind} are not served"))
-            }
+            kind::BROKER_LOGGER => invalid("Levels of broker loggers are not served".into()),
+            kind::CLIENT_METRICS => invalid("Configs of client metrics are not served".into()),
+            kind::GROUP => invalid("Configs of groups are not served".into()),
             unknown => invalid(format!("Unknown resource type {unknown}")),
         }
     }
+}
+
+fn named_twice() -> Fault {
+    Fault::with(Code::InvalidRequest, "Each resource must appear at most once.")
 }

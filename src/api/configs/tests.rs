@@ -58,7 +58,22 @@ mod describing {
             .with_resource_type(kind)
             .with_resource_name(StrBytes::from_string(name.to_owned()))
             .with_configuration_keys(keys.map(|keys| keys.iter().map(own).collect()));
-        Describer::new(&catalog, broker, &request).result(&asked)
+        let request = request.with_resources(vec![asked]);
+        Describer::new(&catalog, broker, &request).results(&request).remove(0)
+    }
+
+    #[test]
+    fn a_resource_is_described_once() {
+        let catalog = catalog(&[]);
+        let asked = DescribeConfigsResource::default()
+            .with_resource_type(kind::TOPIC)
+            .with_resource_name(StrBytes::from_static_str("orders"))
+            .with_configuration_keys(None);
+        let request = DescribeConfigsRequest::default().with_resources(vec![asked; 3]);
+        let results = Describer::new(&catalog, broker(&[]), &request).results(&request);
+        let sizes: Vec<_> = results.iter().map(|r| (r.error_code, r.configs.len())).collect();
+        let twice = (Code::InvalidRequest.code(), 0);
+        assert_eq!(sizes, [(0, topic_keys().len()), twice, twice]);
     }
 
     #[test]
