@@ -2,11 +2,12 @@
 //! batch's CRC, stores it, replies; for a fetch it looks a position up and sends the file. One
 //! blocking thread per connection, one topic, one file per partition.
 //!
-//! Large produce requests are taken in 256 KiB pieces straight into a fallocated file; smaller
-//! ones are read whole and appended to a growing file. Fetch is header plus sendfile. Produce v7
-//! and Fetch v11 only, as the load generator sends them.
+//! A produce request is read whole and appended to a growing file with one write. From a size
+//! that may be given, it is taken in 256 KiB pieces straight into a fallocated file instead, which
+//! is cheaper where files are recycled and dearer where the pages are new. Fetch is header plus
+//! sendfile. Produce v7 and Fetch v11 only, as the load generator sends them.
 //!
-//! `floor HOST:PORT DIRECTORY`; prints `floor ready HOST:PORT`.
+//! `floor HOST:PORT DIRECTORY [STREAM_FROM_BYTES]`; prints `floor ready HOST:PORT pid=PID`.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -15,7 +16,6 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-const STREAM_FROM_BYTES: usize = 512 * 1024;
 const PIECE_BYTES: usize = 256 * 1024;
 const RESERVE_BYTES: u64 = 64 * 1024 * 1024;
 const BATCH_HEADER_BYTES: usize = 61;
@@ -71,19 +71,20 @@ fn partition(all: &Partitions, dir: &Path, index: usize) -> io::Result<Arc<Mutex
 fn main() -> io::Result<()> {
     let mut args = std::env::args().skip(1).filter(|a| a != "--bench");
     let (Some(address), Some(dir)) = (args.next(), args.next()) else {
-        writeln!(io::stderr(), "usage: floor HOST:PORT DIRECTORY")?;
+        writeln!(io::stderr(), "usage: floor HOST:PORT DIRECTORY [STREAM_FROM_BYTES]")?;
         std::process::exit(2);
     };
+    let stream_from = args.next().and_then(|a| a.parse().ok()).unwrap_or(usize::MAX);
     let dir = PathBuf::from(dir);
     std::fs::create_dir_all(&dir)?;
     let listener = TcpListener::bind(&address)?;
-    writeln!(io::stdout(), "floor ready {}", listener.local_addr()?)?;
+    writeln!(io::stdout(), "floor ready {} pid={}", listener.local_addr()?, std::process::id())?;
     let partitions = Partitions::default();
     for stream in listener.incoming() {
         let (stream, partitions, dir) = (stream?, Arc::clone(&partitions), dir.clone());
         stream.set_nodelay(true)?;
         std::thread::spawn(move || {
-            let served = Connection::new(stream, partitions, dir).serve();
+            let served = Connection::new(stream, partitions, dir, stream_from).serve();
             if let Err(error) = served
                 && error.kind() != io::ErrorKind::UnexpectedEof
             {
@@ -98,6 +99,8 @@ struct Connection {
     stream: TcpStream,
     partitions: Partitions,
     dir: PathBuf,
+    /// Produce requests of this size and more are stored piece by piece.
+    stream_from: usize,
     buffer: Vec<u8>,
     reply: Vec<u8>,
     /// Bytes of `buffer` that are filled but not yet used: `start..end`.
@@ -114,9 +117,9 @@ fn be_i64(bytes: &[u8]) -> i64 {
 }
 
 impl Connection {
-    fn new(stream: TcpStream, partitions: Partitions, dir: PathBuf) -> Self {
-        let buffer = vec![0; PIECE_BYTES * 4];
-        Self { stream, partitions, dir, buffer, reply: Vec::new(), start: 0, end: 0 }
+    fn new(stream: TcpStream, partitions: Partitions, dir: PathBuf, stream_from: usize) -> Self {
+        let buffer = vec![0; PIECE_BYTES];
+        Self { stream, partitions, dir, stream_from, buffer, reply: Vec::new(), start: 0, end: 0 }
     }
 
     /// Makes at least `bytes` available at `start`.
@@ -128,6 +131,9 @@ impl Connection {
             self.buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
+        }
+        if bytes > self.buffer.len() {
+            self.buffer.resize(bytes, 0);
         }
         while self.end - self.start < bytes {
             let read = self.stream.read(&mut self.buffer[self.end..])?;
@@ -158,7 +164,7 @@ impl Connection {
     }
 
     fn produce(&mut self, size: usize) -> io::Result<()> {
-        if size < STREAM_FROM_BYTES {
+        if size < self.stream_from {
             self.fill(size)?;
         }
         let head = Head::of(&self.buffer[self.start..self.end]);
@@ -179,7 +185,7 @@ impl Connection {
             left -= 8 + bytes;
             let slot = usize::try_from(index).expect("an index");
             let target = partition(&self.partitions, &self.dir, slot)?;
-            let base = if size < STREAM_FROM_BYTES {
+            let base = if size < self.stream_from {
                 self.store_whole(&target, bytes)?
             } else {
                 self.store_streaming(&target, bytes)?

@@ -1,8 +1,10 @@
 //! One thread, all connections, driven by epoll.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -243,12 +245,16 @@ pub fn run(options: &Options) -> io::Result<Report> {
         work: options.work,
         discard: vec![0; DISCARD_BYTES],
     };
+    let request_bytes = script.bytes;
     let mut phase = |count: u64, progress: &mut Progress, rate: f64| {
-        drive(&poll, &mut links, &mut script, progress, count, options.in_flight, rate)
+        drive(&poll, &mut links, &mut script, progress, count, options, rate)
     };
     phase(options.warm_up, &mut progress, 0.0)?;
     progress.latency_us.reset();
     progress.bytes = 0;
+    if let Some(path) = &options.heat {
+        heat(path, request_bytes, options.requests)?;
+    }
     let cpu_before = options.pid.and_then(account::cpu_seconds);
     let start = now();
     phase(options.requests, &mut progress, options.rate)?;
@@ -269,6 +275,18 @@ pub fn run(options: &Options) -> io::Result<Report> {
     })
 }
 
+/// Leaves the machine with as much touched free memory as the measurement will write. The kernel
+/// prefers a free block of the very size it needs, so the pieces have to be alike too.
+fn heat(path: &Path, piece_bytes: u64, pieces: u64) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    let piece = vec![1; usize::try_from(piece_bytes).expect("a request fits memory")];
+    for _ in 0..pieces + pieces / 8 {
+        file.write_all(&piece)?;
+    }
+    drop(file);
+    std::fs::remove_file(path)
+}
+
 /// Sends `count` requests and waits for their answers.
 fn drive(
     poll: &impl std::os::fd::AsFd,
@@ -276,7 +294,7 @@ fn drive(
     script: &mut Script,
     progress: &mut Progress,
     count: u64,
-    in_flight: usize,
+    options: &Options,
     rate: f64,
 ) -> io::Result<()> {
     let start = now();
@@ -301,13 +319,14 @@ fn drive(
             }
         } else {
             for link in links.iter_mut() {
-                while sent < count && link.sent.len() < in_flight {
+                while sent < count && link.sent.len() < options.in_flight {
                     enqueue(link, script.next(), now())?;
                     sent += 1;
                 }
             }
         }
         set_interest(poll, links)?;
+        let timeout = if options.spin { Some(Duration::ZERO) } else { timeout };
         wait(poll, &mut events, timeout)?;
         for event in events.drain(..) {
             let index = usize::try_from(event.data.u64()).expect("an index");

@@ -12,6 +12,7 @@ mod drive;
 mod request;
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
@@ -69,9 +70,18 @@ pub struct Options {
     /// Requests per second of an open loop; 0 is a closed loop.
     #[arg(long, default_value_t = 0.0)]
     pub rate: f64,
+    /// Never sleeps, so that the broker does not pay for waking this process up: for figures of
+    /// CPU, on a core of its own.
+    #[arg(long)]
+    pub spin: bool,
     /// The broker's process.
     #[arg(long)]
     pub pid: Option<u32>,
+    /// A scratch file that is written, in pieces as the requests bring them, and deleted just
+    /// before the measurement, so that the page cache finds memory which has been touched
+    /// already: on virtual machines a first touch costs many times what a broker does.
+    #[arg(long)]
+    pub heat: Option<PathBuf>,
     /// One JSON object instead of lines for people.
     #[arg(long)]
     pub json: bool,

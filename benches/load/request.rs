@@ -3,12 +3,15 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::time::UNIX_EPOCH;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
 use kafka_protocol::messages::create_topics_response::CreateTopicsResponse;
 use kafka_protocol::messages::{ApiKey, RequestHeader, TopicName};
 use kafka_protocol::protocol::{Decodable, Encodable};
+use klamm::wire::builder::BatchBuilder;
+use klamm::wire::compression::Codec;
 
 use crate::Options;
 
@@ -79,54 +82,23 @@ pub fn fetch(options: &Options, partition: i32) -> BytesMut {
     BytesMut::from(&sized[..])
 }
 
-/// One record batch of incompressible records with null keys.
-pub fn batch(records: i32, record_bytes: usize) -> Vec<u8> {
-    let mut body = Vec::with_capacity(usize::try_from(records).unwrap_or(0) * (record_bytes + 16));
+/// One record batch of incompressible records of now, with null keys.
+pub fn batch(records: i32, record_bytes: usize) -> Bytes {
+    let since_epoch = UNIX_EPOCH.elapsed().expect("the clock is behind 1970");
+    let now_ms = i64::try_from(since_epoch.as_millis()).expect("the clock is ahead");
+    let mut builder = BatchBuilder::new(Codec::None, None);
     let mut seed = 0x9E37_79B9_7F4A_7C15_u64;
-    for delta in 0..records {
-        let mut record = vec![0_u8];
-        varint(&mut record, 0);
-        varint(&mut record, i64::from(delta));
-        varint(&mut record, -1);
-        varint(&mut record, i64::try_from(record_bytes).expect("records are small"));
-        for _ in 0..record_bytes {
+    for _ in 0..records {
+        let mut value = Vec::with_capacity(record_bytes + 8);
+        while value.len() < record_bytes {
             seed ^= seed << 13;
             seed ^= seed >> 7;
             seed ^= seed << 17;
-            record.push(seed.to_le_bytes()[0]);
+            value.extend_from_slice(&seed.to_le_bytes());
         }
-        varint(&mut record, 0);
-        varint(&mut body, i64::try_from(record.len()).expect("records are small"));
-        body.extend(record);
+        builder.push(now_ms, None, Some(&value[..record_bytes]), [].into_iter());
     }
-    let timestamp_ms = 1_700_000_000_000_i64;
-    let mut batch = Vec::with_capacity(body.len() + 61);
-    batch.put_i64(0);
-    batch.put_i32(i32::try_from(body.len() + 49).expect("batches are below 2 GiB"));
-    batch.put_i32(-1);
-    batch.put_i8(2);
-    batch.put_u32(0);
-    batch.put_i16(0);
-    batch.put_i32(records - 1);
-    batch.put_i64(timestamp_ms);
-    batch.put_i64(timestamp_ms);
-    batch.put_i64(-1);
-    batch.put_i16(-1);
-    batch.put_i32(-1);
-    batch.put_i32(records);
-    batch.extend(body);
-    let crc = crc32c::crc32c(&batch[21..]);
-    batch[17..21].copy_from_slice(&crc.to_be_bytes());
-    batch
-}
-
-fn varint(out: &mut Vec<u8>, value: i64) {
-    let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
-    while rest >= 0x80 {
-        out.push((rest & 0x7f) as u8 | 0x80);
-        rest >>= 7;
-    }
-    out.push(rest as u8);
+    builder.build().expect("batches are below 2 GiB")
 }
 
 /// Creates the run's topic; fine if it exists.
