@@ -128,6 +128,10 @@ impl Storage {
     #[must_use]
     pub fn stop(self) -> bool {
         let Self { metadata, shards, commits, failed, threads, .. } = self;
+        if failed.is_set() {
+            // Threads may wait for a commit log that nobody frees any more; the process ends.
+            return false;
+        }
         drop(metadata);
         commits.close();
         let committed = threads.committer.join().is_ok() && !failed.is_set();

@@ -212,9 +212,12 @@ pub struct ShardSources {
 impl Sources for ShardSources {
     fn collect(&mut self) -> Option<Collected> {
         let closing = self.closing.load(Ordering::Acquire);
-        let message = if closing { Control::Close } else { Control::Checkpoint };
-        let shards = 0..self.shards.count();
-        let asked: Vec<_> = shards.map(|shard| self.shards.control(shard, message)).collect();
+        let ask = |shard| match closing {
+            true => self.shards.control(shard, Control::Close),
+            // A shard that waits for the committer, which may wait for this checkpoint, answers.
+            false => self.shards.control_urgently(shard, Control::Checkpoint),
+        };
+        let asked: Vec<_> = (0..self.shards.count()).map(ask).collect();
         let mut all = Collected::default();
         for answer in asked {
             all.merge(answer.blocking_recv().ok()?);

@@ -16,6 +16,8 @@ pub struct Mailbox<T> {
 
 struct Inner<T> {
     messages: Vec<T>,
+    /// Go before all others, and are taken while the owner waits for something else too.
+    urgent: Vec<T>,
     /// The owner waits on the condition variable; only then must a sender pay for a wake-up.
     asleep: bool,
     closed: bool,
@@ -23,7 +25,8 @@ struct Inner<T> {
 
 impl<T> Default for Mailbox<T> {
     fn default() -> Self {
-        let inner = Inner { messages: Vec::new(), asleep: false, closed: false };
+        let inner =
+            Inner { messages: Vec::new(), urgent: Vec::new(), asleep: false, closed: false };
         Self { inner: Mutex::new(inner), arrived: Condvar::new() }
     }
 }
@@ -34,11 +37,23 @@ impl<T> Mailbox<T> {
     /// # Errors
     /// After [`Mailbox::close`].
     pub fn send(&self, message: T) -> Result<(), T> {
+        self.put(message, |inner| &mut inner.messages)
+    }
+
+    /// As [`Mailbox::send`], ahead of what waits already.
+    ///
+    /// # Errors
+    /// After [`Mailbox::close`].
+    pub fn send_urgent(&self, message: T) -> Result<(), T> {
+        self.put(message, |inner| &mut inner.urgent)
+    }
+
+    fn put(&self, message: T, place: impl FnOnce(&mut Inner<T>) -> &mut Vec<T>) -> Result<(), T> {
         let mut inner = self.inner.lock();
         if inner.closed {
             return Err(message);
         }
-        inner.messages.push(message);
+        place(&mut inner).push(message);
         let wake = std::mem::take(&mut inner.asleep);
         drop(inner);
         if wake {
@@ -52,18 +67,82 @@ impl<T> Mailbox<T> {
     pub fn drain(&self, batch: &mut Vec<T>, timeout: Duration) -> bool {
         debug_assert!(batch.is_empty());
         let mut inner = self.inner.lock();
-        if inner.messages.is_empty() && !inner.closed {
+        if inner.messages.is_empty() && inner.urgent.is_empty() && !inner.closed {
             inner.asleep = true;
             self.arrived.wait_for(&mut inner, timeout);
             inner.asleep = false;
         }
-        std::mem::swap(&mut inner.messages, batch);
+        if inner.urgent.is_empty() {
+            std::mem::swap(&mut inner.messages, batch);
+        } else {
+            batch.append(&mut inner.urgent);
+            batch.append(&mut inner.messages);
+        }
         !inner.closed
+    }
+
+    /// Takes the urgent messages alone, without waiting.
+    #[must_use]
+    pub fn take_urgent(&self) -> Vec<T> {
+        std::mem::take(&mut self.inner.lock().urgent)
     }
 
     /// No message is taken any more; those already in it are still drained.
     pub fn close(&self) {
         self.inner.lock().closed = true;
         self.arrived.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drained(mailbox: &Mailbox<i32>) -> (Vec<i32>, bool) {
+        let mut batch = Vec::new();
+        let open = mailbox.drain(&mut batch, Duration::ZERO);
+        (batch, open)
+    }
+
+    #[test]
+    fn everything_is_drained_in_order_and_urgent_first() {
+        let mailbox = Mailbox::default();
+        mailbox.send(1).unwrap();
+        mailbox.send(2).unwrap();
+        mailbox.send_urgent(9).unwrap();
+        assert_eq!(drained(&mailbox), (vec![9, 1, 2], true));
+        assert_eq!(drained(&mailbox), (vec![], true));
+    }
+
+    #[test]
+    fn urgent_messages_are_taken_alone() {
+        let mailbox = Mailbox::default();
+        mailbox.send(1).unwrap();
+        mailbox.send_urgent(9).unwrap();
+        assert_eq!(mailbox.take_urgent(), [9]);
+        assert_eq!(drained(&mailbox), (vec![1], true));
+    }
+
+    #[test]
+    fn a_closed_mailbox_gives_what_it_has_and_takes_no_more() {
+        let mailbox = Mailbox::default();
+        mailbox.send(1).unwrap();
+        mailbox.close();
+        assert_eq!(mailbox.send(2), Err(2));
+        assert_eq!(mailbox.send_urgent(3), Err(3));
+        assert_eq!(drained(&mailbox), (vec![1], false));
+    }
+
+    #[test]
+    fn a_message_wakes_the_owner() {
+        let mailbox = std::sync::Arc::new(Mailbox::default());
+        let sender = std::sync::Arc::clone(&mailbox);
+        let thread = std::thread::spawn(move || sender.send(7));
+        let mut batch = Vec::new();
+        while batch.is_empty() {
+            mailbox.drain(&mut batch, Duration::from_secs(60));
+        }
+        assert_eq!(batch, [7]);
+        thread.join().unwrap().unwrap();
     }
 }

@@ -50,9 +50,8 @@ impl Shards {
         let mut mailboxes = Vec::with_capacity(shards.len());
         let mut threads = Vec::with_capacity(shards.len());
         for shard in shards {
-            let mailbox = Arc::new(Mailbox::default());
-            mailboxes.push(Arc::clone(&mailbox));
-            threads.push(worker::spawn(shard, mailbox));
+            mailboxes.push(Arc::clone(shard.mailbox()));
+            threads.push(worker::spawn(shard));
         }
         (Arc::new(Self { mailboxes, registry }), threads)
     }
@@ -119,6 +118,17 @@ impl Shards {
         let (tx, rx) = oneshot::channel();
         // A closed mailbox drops the message and with it the sender, which the receiver sees.
         let _ = self.mailboxes[shard].send(Message::Control(message(tx)));
+        rx
+    }
+
+    /// As [`Shards::control`], ahead of the batches that wait in the mailbox.
+    pub fn control_urgently<T>(
+        &self,
+        shard: usize,
+        message: impl FnOnce(oneshot::Sender<T>) -> Control,
+    ) -> oneshot::Receiver<T> {
+        let (tx, rx) = oneshot::channel();
+        let _ = self.mailboxes[shard].send_urgent(Message::Control(message(tx)));
         rx
     }
 

@@ -64,8 +64,12 @@ struct Hosted {
     changed: bool,
 }
 
+/// How long a shard waits for the committer before it looks for a checkpoint's question.
+const ROOM_WAIT: Duration = Duration::from_millis(5);
+
 /// The owner of some partitions.
 pub struct Shard {
+    mailbox: Arc<Mailbox<Message>>,
     index: usize,
     deps: ShardDeps,
     hosted: FxHashMap<TopicPartition, Hosted>,
@@ -79,8 +83,9 @@ pub struct Shard {
 
 /// Starts a shard's thread. It ends when the mailbox is closed and empty, and gives the shard
 /// back to be closed.
-pub(super) fn spawn(mut shard: Shard, mailbox: Arc<Mailbox<Message>>) -> JoinHandle<Shard> {
+pub(super) fn spawn(mut shard: Shard) -> JoinHandle<Shard> {
     let name = format!("shard-{}", shard.index);
+    let mailbox = Arc::clone(&shard.mailbox);
     let run = move || {
         let mut messages = Vec::new();
         loop {
@@ -99,6 +104,7 @@ impl Shard {
     pub fn new(index: usize, deps: ShardDeps) -> Self {
         let next_retention = deps.env.monotonic() + deps.retention_check_interval;
         Self {
+            mailbox: Arc::default(),
             index,
             deps,
             hosted: FxHashMap::default(),
@@ -130,10 +136,27 @@ impl Shard {
         self.housekeep();
     }
 
+    /// Hands the round over, waiting while the committer has too much. It may wait for room in
+    /// the commit log, which a checkpoint makes, which asks this shard: so that question is
+    /// answered meanwhile. It may be answered ahead of batches that are not appended yet.
     fn submit_round(&mut self) {
-        if let (Some(committer), false) = (&self.committer, self.round.is_empty()) {
-            committer.submit(self.round.drain(..));
+        let Some(committer) = self.committer.clone() else { return };
+        if self.round.is_empty() {
+            return;
         }
+        while !committer.wait_for_room(ROOM_WAIT) {
+            for message in self.mailbox.take_urgent() {
+                if let Message::Control(control) = message {
+                    self.control(control);
+                }
+            }
+        }
+        committer.submit(self.round.drain(..));
+    }
+
+    /// Where messages for this shard go.
+    pub(super) fn mailbox(&self) -> &Arc<Mailbox<Message>> {
+        &self.mailbox
     }
 
     fn append_all(&mut self, set: AppendSet) {

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -167,6 +168,18 @@ impl<C: Completion> CommitterHandle<C> {
     pub fn has_room(&self) -> bool {
         let state = self.queue.state.lock();
         state.bytes < self.queue.bound_bytes || state.death.is_some()
+    }
+
+    /// Waits at most this long for [`CommitterHandle::submit`] not to have to wait.
+    #[must_use]
+    pub fn wait_for_room(&self, timeout: Duration) -> bool {
+        let has_room =
+            |state: &State<C>| state.bytes < self.queue.bound_bytes || state.death.is_some();
+        let mut state = self.queue.state.lock();
+        if !has_room(&state) {
+            self.queue.room.wait_for(&mut state, timeout);
+        }
+        has_room(&state)
     }
 
     /// The last commit whose completions have all run. What they did is not lost if segments are
