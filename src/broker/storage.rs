@@ -270,8 +270,8 @@ fn policy(settings: &Settings, config: &BrokerConfig) -> Policy {
     Policy {
         default_partitions: settings.num_partitions,
         default_replication_factor: i16::try_from(settings.default_replication_factor).unwrap_or(1),
-        max_topic_partitions: 10_000,
-        max_partitions: 200_000,
+        max_topic_partitions: settings.max_partitions_per_topic,
+        max_partitions: u64::from(settings.max_partitions),
         check_topic_configs: Arc::new(move |configs| {
             validate_topic_configs(configs, &config).map_err(|error| error.to_string())
         }),

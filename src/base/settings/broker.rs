@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::layers::{BrokerConfig, Reader};
 use super::listeners::{self, Address, Listener};
 use super::spec::Update;
-use super::{SettingsError, broker_key};
+use super::{SettingsError, broker_key, shown};
 
 /// What `acks=all` means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub struct Settings {
     pub delete_topic_enable: bool,
     pub fetch_max_bytes: u32,
     pub fetch_session_cache_slots: u32,
+    pub max_partitions: u32,
+    pub max_partitions_per_topic: i32,
     pub max_request_partition_size_limit: i32,
     pub max_decompressed_message_bytes: u64,
     pub max_connections: u32,
@@ -90,6 +92,8 @@ impl Settings {
             delete_topic_enable: read.boolean("delete.topic.enable"),
             fetch_max_bytes: read.count("fetch.max.bytes"),
             fetch_session_cache_slots: read.count("max.incremental.fetch.session.cache.slots"),
+            max_partitions: read.count("max.partitions"),
+            max_partitions_per_topic: read.int("max.partitions.per.topic"),
             max_request_partition_size_limit: read.int("max.request.partition.size.limit"),
             max_decompressed_message_bytes: size("max.decompressed.message.bytes"),
             max_connections: read.count("max.connections"),
@@ -130,7 +134,7 @@ fn data_dir(read: &Reader) -> Result<PathBuf, SettingsError> {
         several => Err(SettingsError::Refused(format!(
             "{key} has {} entries ('{}'): one data directory is served",
             several.len(),
-            several.join(",")
+            shown(&several.join(","))
         ))),
     }
 }

@@ -125,6 +125,18 @@ pub(super) const BROKER_KEYS: &[Spec] = &[
         "Most incremental fetch sessions kept.",
     ),
     Spec::int(
+        "max.partitions",
+        1,
+        "200000",
+        "Most partitions of all topics together; creating more is refused.",
+    ),
+    Spec::int(
+        "max.partitions.per.topic",
+        1,
+        "10000",
+        "Most partitions of one topic; creating more is refused.",
+    ),
+    Spec::int(
         "max.request.partition.size.limit",
         1,
         "2000",

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::SettingsError;
 use super::layers::Reader;
+use super::{SettingsError, shown};
 
 const PROTOCOLS: [&str; 4] = ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"];
 
@@ -123,14 +123,17 @@ fn require_plaintext(name: &str, map: &BTreeMap<String, String>) -> Result<(), S
     match map.get(name).map(String::as_str).or(own) {
         Some("PLAINTEXT") => Ok(()),
         Some(other) => Err(SettingsError::Refused(format!(
-            "listeners: {name} asks for {other}, but only PLAINTEXT is served"
+            "listeners: {} asks for {}, but only PLAINTEXT is served",
+            shown(name),
+            shown(other)
         ))),
         None => Err(SettingsError::Refused(format!(
-            "listeners: {name} has no protocol in listener.security.protocol.map"
+            "listeners: {} has no protocol in listener.security.protocol.map",
+            shown(name)
         ))),
     }
 }
 
 fn refuse(key: &str, value: &str, why: &str) -> SettingsError {
-    SettingsError::Refused(format!("invalid entry '{value}' of {key}: {why}"))
+    SettingsError::Refused(format!("invalid entry '{}' of {key}: {why}", shown(value)))
 }

@@ -5,7 +5,7 @@
 
 use super::layers::{BrokerConfig, Overrides};
 use super::properties;
-use super::{SettingsError, all_broker_keys, broker_key, closest, foreign};
+use super::{SettingsError, all_broker_keys, broker_key, closest, foreign, shown};
 
 /// Prefix of the environment variables that set keys.
 const PREFIX: &str = "KLAMM_";
@@ -67,7 +67,7 @@ fn read_file(
     for property in read {
         let known = broker_key(&property.key).is_some();
         if !known && foreign::is_foreign(&property.key) {
-            left_out.push(property.key);
+            left_out.push(shown(&property.key));
             continue;
         }
         set(statics, &property.key, &property.value)
@@ -79,7 +79,7 @@ fn read_file(
 
 fn set_override(statics: &mut Overrides, text: &str) -> Result<(), SettingsError> {
     let Some((key, value)) = text.split_once('=') else {
-        return Err(SettingsError::Refused(format!("'{text}' is not key=value")));
+        return Err(SettingsError::Refused(format!("'{}' is not key=value", shown(text))));
     };
     set(statics, key.trim(), value)
 }
@@ -91,8 +91,8 @@ fn set_variable(statics: &mut Overrides, name: &str, value: &str) -> Result<(), 
             let names: Vec<String> = all_broker_keys().map(|spec| variable(spec.name)).collect();
             Err(SettingsError::Unknown {
                 what: "variable",
-                name: format!("{PREFIX}{name}"),
-                value: value.into(),
+                name: shown(&format!("{PREFIX}{name}")),
+                value: shown(value),
                 closest: format!("{PREFIX}{}", closest(name, names.iter().map(String::as_str))),
             })
         }

@@ -52,8 +52,8 @@ impl SettingsError {
     fn unknown_broker_key(name: &str, value: &str) -> Self {
         Self::Unknown {
             what: "key",
-            name: name.into(),
-            value: value.into(),
+            name: shown(name),
+            value: shown(value),
             closest: closest(name, all_broker_keys().map(|spec| spec.name)).into(),
         }
     }
@@ -85,6 +85,17 @@ pub fn broker_key(name: &str) -> Option<&'static Spec> {
 #[must_use]
 pub fn topic_key(name: &str) -> Option<&'static Spec> {
     topic_keys().iter().find(|spec| spec.name == name)
+}
+
+/// Foreign text as it may stand in a line for people: nothing that breaks the line, and not longer
+/// than helps.
+fn shown(text: &str) -> String {
+    const MOST_CHARS: usize = 200;
+    let mut shown: String = text.chars().take(MOST_CHARS).flat_map(char::escape_debug).collect();
+    if text.chars().nth(MOST_CHARS).is_some() {
+        shown.push_str("...");
+    }
+    shown
 }
 
 fn all_broker_keys() -> impl Iterator<Item = &'static Spec> {

@@ -3,6 +3,7 @@
 //! A row is data. Whatever needs to know about a key (parsing, `DescribeConfigs`, the docs page,
 //! the typed structs) asks its row, so that no fact about a key is written down twice.
 
+use super::shown;
 use super::value::{self, BadValue, Value};
 
 /// Values a number may have.
@@ -234,7 +235,7 @@ impl Spec {
     pub fn check(&self, text: &str) -> Result<Value, BadValue> {
         value::parse(self.kind, text).map_err(|expected| BadValue {
             key: self.name,
-            value: if self.sensitive { "[hidden]".into() } else { text.into() },
+            value: if self.sensitive { "[hidden]".into() } else { shown(text) },
             expected,
         })
     }

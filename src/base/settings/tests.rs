@@ -1,5 +1,7 @@
 use std::collections::BTreeSet;
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn overrides(pairs: &[(&str, &str)]) -> Overrides {
@@ -195,6 +197,31 @@ mod sources {
             refusal(&Given { overrides, ..Given::default() }),
             "--override: 'num.partitions' is not key=value"
         );
+    }
+
+    #[test]
+    fn what_breaks_a_line_is_escaped_and_what_is_long_is_cut() {
+        assert!(refusal(&file("num.partitions=a\\nb\\u001b")).contains("'a\\nb\\u{1b}'"));
+        let long = refusal(&file(&format!("num.partitions={}", "9".repeat(10_000))));
+        assert!(long.len() < 500, "{long}");
+        let environment = vec![("KLAMM_A\nB".to_owned(), "\r".to_owned())];
+        refusal(&Given { environment, ..Given::default() });
+    }
+
+    proptest! {
+        #[test]
+        fn any_file_is_settings_or_one_line(
+            lines in prop::collection::vec((0..80_usize, "[ -~\\\\n]{0,30}"), 0..5)
+        ) {
+            let keys = broker_keys();
+            let name = |at: usize| keys.get(at).map_or("no.such.key", |spec| spec.name);
+            let text: String = lines.iter().map(|(at, value)| format!("{}={value}\n", name(*at))).collect();
+            let settings = load(&file(&text)).and_then(|loaded| Settings::resolve(&loaded.config));
+            if let Err(error) = settings {
+                let line = error.to_string();
+                prop_assert!(!line.contains(['\n', '\r']), "{line}");
+            }
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::layers::{BrokerConfig, Overrides, Reader};
 use super::value::BadValue;
-use super::{SettingsError, closest, topic_key, topic_keys};
+use super::{SettingsError, closest, shown, topic_key, topic_keys};
 
 /// Codec of stored batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,8 +100,8 @@ pub fn validate_topic_config(name: &str, value: &str) -> Result<(), SettingsErro
     let Some(spec) = topic_key(name) else {
         return Err(SettingsError::Unknown {
             what: "topic config",
-            name: name.into(),
-            value: value.into(),
+            name: shown(name),
+            value: shown(value),
             closest: closest(name, topic_keys().iter().map(|spec| spec.name)).into(),
         });
     };
