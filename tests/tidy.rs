@@ -124,7 +124,9 @@ fn machine_paths(file: &Source) -> Vec<String> {
             let rest = &line[at + opening.len()..];
             let root: &str = &rest[..rest.find(['/', '"']).unwrap_or(rest.len())];
             let named = root.len() > 1 && root.bytes().all(|b| b.is_ascii_alphanumeric());
-            if named && !PATH_ROOTS.contains(&root) {
+            // A path from the project's root is at home everywhere.
+            let of_project = line.contains("CARGO_MANIFEST_DIR");
+            if named && !of_project && !PATH_ROOTS.contains(&root) {
                 found.push(format!("{}:{number}: {}", file.path, line.trim()));
             }
         }

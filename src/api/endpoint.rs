@@ -101,12 +101,29 @@ impl Row {
     }
 }
 
-fn begin_typed<E: Endpoint>(cx: &mut Cx<'_>, correlation_id: i32, mut body: Bytes) -> Outcome {
+fn begin_typed<E: Endpoint>(cx: &mut Cx<'_>, correlation_id: i32, body: Bytes) -> Outcome {
+    match decode::<E>(cx.version, body) {
+        Ok(request) => begin_decoded::<E>(cx, correlation_id, request),
+        Err(refused) => refused,
+    }
+}
+
+/// Decodes a body that has passed its bounds.
+///
+/// # Errors
+/// The end of the connection.
+pub fn decode<E: Endpoint>(version: i16, mut body: Bytes) -> Result<E::Request, Outcome> {
+    E::Request::decode(&mut body, version)
+        .map_err(|error| Outcome::close(format!("{:?} v{version}: {error}", E::KEY)))
+}
+
+/// Begins a decoded request, and frames its response when it is there.
+pub fn begin_decoded<E: Endpoint>(
+    cx: &mut Cx<'_>,
+    correlation_id: i32,
+    request: E::Request,
+) -> Outcome {
     let version = cx.version;
-    let request = match E::Request::decode(&mut body, version) {
-        Ok(request) => request,
-        Err(error) => return Outcome::close(format!("{:?} v{version}: {error}", E::KEY)),
-    };
     match E::begin(cx, request) {
         Begun::Done(response) => Outcome::Now(finish(correlation_id, version, &response)),
         Begun::Later(future) => {

@@ -107,6 +107,7 @@ impl Kit {
             metrics: Arc::default(),
             node: Node { node_id: NODE.0, cluster_id: "MkU3OEVBNTcwNTJENDM2Qg".to_owned() },
             shards: one_shard(),
+            all_topics: Default::default(),
             producer_ids: ProducerIds::new(Arc::new(MemoryMeta::new())),
             sessions: Sessions::new(10),
             limits: Limits { fetch_max_bytes: u64::from(settings.fetch_max_bytes) },

@@ -58,6 +58,8 @@ pub struct Services {
     pub node: Node,
     /// Topics and configs: the newest snapshot, and the worker that changes them.
     pub metadata: Arc<Metadata>,
+    /// Encoded answers to clients that ask for all topics.
+    pub all_topics: metadata::cache::Cache,
     pub shards: Arc<Shards>,
     pub producer_ids: ProducerIds,
     pub sessions: Sessions,
@@ -86,7 +88,7 @@ pub fn table() -> Vec<Row> {
         produce::row(),
         fetch::row(),
         Row::of::<list_offsets::ListOffsets>(),
-        Row::of::<metadata::Metadata>(),
+        metadata::row(),
         api_versions::row(),
         Row::of::<admin::create_topics::CreateTopics>(),
         Row::of::<admin::delete_topics::DeleteTopics>(),

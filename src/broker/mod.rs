@@ -170,6 +170,7 @@ fn services(settings: &Settings, env: &Env, metrics: &Arc<Metrics>, storage: &St
         },
         metadata: Arc::clone(&storage.metadata),
         shards: Arc::clone(&storage.shards),
+        all_topics: Default::default(),
         producer_ids: ProducerIds::new(Arc::clone(&storage.meta)),
         sessions: Sessions::new(slots),
         defaults: storage.defaults.clone(),

@@ -3,6 +3,7 @@
 //! A topic is in the catalog only when its partitions are served, so an answer never promises
 //! what a produce cannot use, also right after an automatic creation.
 
+pub mod cache;
 mod partitions;
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
@@ -22,10 +24,12 @@ use uuid::Uuid;
 
 use super::Services;
 use super::connection::ListenerInfo;
-use super::endpoint::{Begun, Cx, Endpoint};
+use super::endpoint::{self, Begun, Cx, Endpoint, Row};
+use super::reply::Outcome;
 use super::text;
 use crate::base::fault::{Code, Fault};
 use crate::catalog::{Catalog, Change, Command, NewTopic, Topic, check_topic_name, is_internal};
+use cache::Question;
 pub use partitions::{Leadership, leadership};
 
 /// Topic operations of a client that no authorizer limits: read, write, create, delete, alter,
@@ -49,17 +53,18 @@ impl Endpoint for Metadata {
     type Response = MetadataResponse;
 
     fn begin(cx: &mut Cx<'_>, request: MetadataRequest) -> Begun<MetadataResponse> {
-        let asked = match Asked::of(request, cx.version) {
-            Ok(asked) => asked,
+        let asked = Asked::of(&request, cx.version);
+        let wanted = match wanted(request, cx.version) {
+            Ok(wanted) => wanted,
             Err(refusal) => return Begun::Done(refusal),
         };
         let services = Arc::clone(cx.services);
         let listener = Arc::clone(&cx.connection.listener);
-        let missing = asked.missing(&services);
+        let missing = missing(&services, asked, &wanted);
         if missing.is_empty() {
             let catalog = services.metadata.catalog();
-            let refused = BTreeMap::new();
-            return Begun::Done(respond(&services, &listener, &catalog, &asked, &refused));
+            let topics = wanted.find(&catalog, &BTreeMap::new());
+            return Begun::Done(respond(&services, &listener, asked, topics));
         }
         let command = |name: &StrBytes| {
             let id = services.env.random_uuid();
@@ -68,9 +73,47 @@ impl Endpoint for Metadata {
         let pending = services.metadata.submit(missing.iter().map(command).collect());
         Begun::later(async move {
             let refused = refusals(missing, pending.wait().await);
-            respond(&services, &listener, &services.metadata.catalog(), &asked, &refused)
+            let topics = wanted.find(&services.metadata.catalog(), &refused);
+            respond(&services, &listener, asked, topics)
         })
     }
+}
+
+/// The row of Metadata: answers to "all topics" come out of the cache.
+#[must_use]
+pub fn row() -> Row {
+    Row { begin, ..Row::of::<Metadata>() }
+}
+
+fn begin(cx: &mut Cx<'_>, correlation_id: i32, body: Bytes) -> Outcome {
+    let request = match endpoint::decode::<Metadata>(cx.version, body) {
+        Ok(request) => request,
+        Err(refused) => return refused,
+    };
+    if !is_all(&request, cx.version) {
+        return endpoint::begin_decoded::<Metadata>(cx, correlation_id, request);
+    }
+    let asked = Asked::of(&request, cx.version);
+    let question = Question {
+        version: cx.version,
+        listener: Arc::clone(&cx.connection.listener),
+        topic_operations: asked.topic_operations,
+        cluster_operations: asked.cluster_operations,
+    };
+    let services = cx.services;
+    let catalog = services.metadata.catalog();
+    let listener = &cx.connection.listener;
+    let respond =
+        || respond(services, listener, asked, Wanted::All.find(&catalog, &BTreeMap::new()));
+    match services.all_topics.reply(correlation_id, &catalog, question, respond) {
+        Ok(reply) => Outcome::reply(reply),
+        Err(error) => Outcome::close(error),
+    }
+}
+
+/// v0 has no null: it says "all" by naming none.
+fn is_all(request: &MetadataRequest, version: i16) -> bool {
+    request.topics.as_ref().is_none_or(|topics| topics.is_empty() && version == 0)
 }
 
 /// Which topics a request is about.
@@ -80,45 +123,61 @@ enum Wanted {
     Ids(Vec<Uuid>),
 }
 
+impl Wanted {
+    /// What the catalog says of each; `refused` are topics that could not be created.
+    fn find(
+        &self,
+        catalog: &Catalog,
+        refused: &BTreeMap<StrBytes, Code>,
+    ) -> Vec<MetadataResponseTopic> {
+        match self {
+            Self::All => catalog.topics().map(|topic| known(catalog, topic)).collect(),
+            Self::Names(names) => {
+                names.iter().map(|name| named(catalog, name, refused.get(name).copied())).collect()
+            }
+            Self::Ids(ids) => ids.iter().map(|id| identified(catalog, *id)).collect(),
+        }
+    }
+}
+
+/// What a request asks besides its topics.
+#[derive(Clone, Copy)]
 struct Asked {
-    wanted: Wanted,
     may_create: bool,
     topic_operations: bool,
     cluster_operations: bool,
 }
 
 impl Asked {
-    fn of(request: MetadataRequest, version: i16) -> Result<Self, MetadataResponse> {
-        let wanted = match request.topics {
-            None => Wanted::All,
-            Some(topics) if topics.is_empty() && version == 0 => Wanted::All,
-            Some(topics) => wanted(topics, version)?,
-        };
-        Ok(Self {
-            wanted,
+    fn of(request: &MetadataRequest, version: i16) -> Self {
+        Self {
             may_create: request.allow_auto_topic_creation,
             topic_operations: request.include_topic_authorized_operations,
             cluster_operations: request.include_cluster_authorized_operations && version <= 10,
-        })
-    }
-
-    /// Names of topics that are to be created now.
-    fn missing(&self, services: &Services) -> Vec<StrBytes> {
-        let Wanted::Names(names) = &self.wanted else { return Vec::new() };
-        if !self.may_create || !services.settings.auto_create_topics_enable {
-            return Vec::new();
         }
-        let catalog = services.metadata.catalog();
-        // The brokers' own topics come with what needs them, not by being asked for.
-        let missing = |name: &&StrBytes| {
-            catalog.topic(name).is_none() && check_topic_name(name).is_ok() && !is_internal(name)
-        };
-        names.iter().filter(missing).cloned().collect()
     }
 }
 
+/// Names of topics that are to be created now.
+fn missing(services: &Services, asked: Asked, wanted: &Wanted) -> Vec<StrBytes> {
+    let Wanted::Names(names) = wanted else { return Vec::new() };
+    if !asked.may_create || !services.settings.auto_create_topics_enable {
+        return Vec::new();
+    }
+    let catalog = services.metadata.catalog();
+    // The brokers' own topics come with what needs them, not by being asked for.
+    let missing = |name: &&StrBytes| {
+        catalog.topic(name).is_none() && check_topic_name(name).is_ok() && !is_internal(name)
+    };
+    names.iter().filter(missing).cloned().collect()
+}
+
 /// Ids win: Kafka looks at no name once a request has an id. Each topic is answered once.
-fn wanted(topics: Vec<MetadataRequestTopic>, version: i16) -> Result<Wanted, MetadataResponse> {
+fn wanted(request: MetadataRequest, version: i16) -> Result<Wanted, MetadataResponse> {
+    if is_all(&request, version) {
+        return Ok(Wanted::All);
+    }
+    let topics = request.topics.unwrap_or_default();
     let has_id = |topic: &MetadataRequestTopic| !topic.topic_id.is_nil();
     let unheard_of = |topic: &MetadataRequestTopic| match version {
         ..12 => topic.name.is_none() || has_id(topic),
@@ -174,17 +233,9 @@ fn refusals(
 fn respond(
     services: &Services,
     listener: &ListenerInfo,
-    catalog: &Catalog,
-    asked: &Asked,
-    refused: &BTreeMap<StrBytes, Code>,
+    asked: Asked,
+    mut topics: Vec<MetadataResponseTopic>,
 ) -> MetadataResponse {
-    let mut topics: Vec<MetadataResponseTopic> = match &asked.wanted {
-        Wanted::All => catalog.topics().map(|topic| known(catalog, topic)).collect(),
-        Wanted::Names(names) => {
-            names.iter().map(|name| named(catalog, name, refused.get(name).copied())).collect()
-        }
-        Wanted::Ids(ids) => ids.iter().map(|id| identified(catalog, *id)).collect(),
-    };
     if asked.topic_operations {
         for topic in &mut topics {
             topic.topic_authorized_operations = ALL_TOPIC_OPERATIONS;

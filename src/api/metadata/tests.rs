@@ -1,9 +1,13 @@
+use bytes::BytesMut;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::protocol::{Decodable, Encodable};
 
 use super::*;
 use crate::api::kit::{DEFAULT_PARTITIONS, Kit, NODE, topic_name};
+use crate::api::reply::{Chunk, Ending};
 use crate::base::ids::TopicPartition;
 use crate::catalog::NO_LEADER;
+use crate::wire::encode;
 
 fn by_name(name: &str) -> MetadataRequestTopic {
     MetadataRequestTopic::default().with_name(Some(topic_name(name)))
@@ -165,4 +169,58 @@ fn a_partition_led_elsewhere_or_nowhere_is_told_so() {
         |p: &MetadataResponsePartition| (p.error_code, p.leader_id.0, p.offline_replicas.len());
     let told: Vec<_> = topic.partitions.iter().map(told).collect();
     assert_eq!(told, [(0, 1, 0), (0, 5, 0), (Code::LeaderNotAvailable.code(), -1, 1)]);
+}
+
+/// Asks for all topics the way a connection does.
+fn ask_row(kit: &mut Kit, version: i16, correlation_id: i32) -> Vec<Bytes> {
+    let request = MetadataRequest::default().with_topics((version == 0).then(Vec::new));
+    let mut body = BytesMut::new();
+    request.encode(&mut body, version).unwrap();
+    let connection = &mut kit.connection;
+    let mut cx = Cx {
+        services: &kit.services,
+        connection,
+        version,
+        client_id: &StrBytes::from_static_str("kit"),
+    };
+    let Outcome::Now(Ending::Reply(reply)) = (row().begin)(&mut cx, correlation_id, body.freeze())
+    else {
+        panic!("an answer at once");
+    };
+    let bytes = |chunk: Chunk| match chunk {
+        Chunk::Bytes(bytes) => bytes,
+        Chunk::File { .. } => panic!("no file is involved"),
+    };
+    reply.chunks.into_iter().map(bytes).collect()
+}
+
+#[test]
+fn answers_about_all_topics_are_those_of_the_endpoint() {
+    let mut kit = Kit::with_topics(&[("a", 2), ("b", 1)]);
+    for version in Metadata::VERSIONS {
+        let request = MetadataRequest::default().with_topics((version == 0).then(Vec::new));
+        let expected = kit.ask::<Metadata>(version, &request);
+        let expected = encode::response(9, version, &expected).unwrap();
+        for _ in 0..2 {
+            assert_eq!(ask_row(&mut kit, version, 9).concat(), expected, "v{version}");
+        }
+    }
+}
+
+#[test]
+fn answers_about_all_topics_are_kept_until_the_catalog_changes() {
+    let mut kit = Kit::with_topics(&[("a", 1)]);
+    let body = |kit: &mut Kit, id| ask_row(kit, 12, id).pop().unwrap();
+    let first = body(&mut kit, 1);
+    assert_eq!(body(&mut kit, 2).as_ptr(), first.as_ptr(), "the same bytes");
+    kit.connection.listener = Arc::new(ListenerInfo {
+        advertised_port: 9999,
+        ..ListenerInfo::clone(&kit.connection.listener)
+    });
+    assert_ne!(body(&mut kit, 3), first, "another listener is another answer");
+    let new = NewTopic::with_defaults("b", Uuid::from_u128(5));
+    kit.run(Command::CreateTopic(new)).unwrap();
+    let mut changed = body(&mut kit, 4);
+    let response = MetadataResponse::decode(&mut changed, 12).unwrap();
+    assert_eq!(lines(&response), [line("a", None, 1), line("b", None, 3)]);
 }
