@@ -5,6 +5,7 @@
 //! and its neighbours by value.
 
 mod recovery;
+mod status;
 mod storage;
 
 use std::io;
@@ -17,18 +18,19 @@ use crate::api::connection::ListenerInfo;
 use crate::api::fetch::session::Sessions;
 use crate::api::{Api, Limits as ApiLimits, Node, Services};
 use crate::base::env::Env;
-use crate::base::metrics::Metrics;
 use crate::base::settings::Settings;
 use crate::cli::Start;
 use crate::cli::exit::Exit;
 use crate::cli::output;
 use crate::ops::banner::Banner;
-use crate::ops::http::{HttpServer, Probes};
+use crate::ops::http::HttpServer;
 use crate::ops::logs;
-use crate::ops::process::{Usage, raise_open_file_limit};
+use crate::ops::process::raise_open_file_limit;
 use crate::ops::signals::Signals;
 use crate::server::{Limits, Listener, Server};
 use crate::shard::producer_ids::ProducerIds;
+use crate::store::lock::DirLock;
+use status::Status;
 use storage::{Failed, Storage};
 
 /// How long begun requests may take to finish when the broker stops.
@@ -64,18 +66,27 @@ async fn serve(start: &Start) -> Exit {
         told.notify_one();
     });
     let env = Env::system();
-    let metrics = Arc::new(Metrics::default());
     let (settings, config) = (start.settings.clone(), start.config.clone());
+    // Before any port is taken: a second broker is told of the directory, not of a port.
+    let lock = match DirLock::acquire(&settings.data_dir) {
+        Ok(lock) => lock,
+        Err(error) => return output::fail(&error.to_string(), Exit::StorageFailed),
+    };
+    let status = Status::starting();
+    let http = match start_http(&settings, &status).await {
+        Ok(http) => http,
+        Err(line) => return output::fail(&line, Exit::Failed),
+    };
     let opened = tokio::task::spawn_blocking({
-        let (settings, env, metrics) = (settings.clone(), env.clone(), Arc::clone(&metrics));
-        move || Storage::open(&settings, &config, &env, metrics, failed)
+        let (settings, env, metrics) = (settings.clone(), env.clone(), Arc::clone(&status.metrics));
+        move || Storage::open(&settings, &config, &env, metrics, lock, failed)
     });
     let storage = match opened.await {
         Ok(Ok(storage)) => storage,
         Ok(Err(error)) => return output::fail(&error.to_string(), Exit::StorageFailed),
         Err(panic) => return output::fail(&panic.to_string(), Exit::Failed),
     };
-    let exit = match Running::start(&settings, &env, metrics, &storage).await {
+    let exit = match Running::start(&settings, &env, &status, http, &storage).await {
         Ok(running) => {
             running.until_stopped(&stopping).await;
             Exit::Ok
@@ -104,7 +115,8 @@ impl Running {
     async fn start(
         settings: &Settings,
         env: &Env,
-        metrics: Arc<Metrics>,
+        status: &Status,
+        http: Vec<HttpServer>,
         storage: &Storage,
     ) -> Result<Self, String> {
         let signals = Signals::listen().map_err(|error| format!("signals: {error}"))?;
@@ -115,13 +127,9 @@ impl Running {
             let info = Arc::new(ListenerInfo::of(wanted, bound.address()));
             listeners.push((bound, info));
         }
-        let mut http = Vec::new();
-        for address in &settings.http_listeners {
-            let probes = probes(&metrics, storage);
-            http.push(HttpServer::start(address, probes).await?);
-        }
-        let api = Api::new(Arc::new(services(settings, env, &metrics, storage)));
-        let server = Server::start(listeners, limits, api, metrics);
+        let api = Api::new(Arc::new(services(settings, env, status, storage)));
+        let server = Server::start(listeners, limits, api, Arc::clone(&status.metrics));
+        status.serving(storage, server.gauges());
         let running = Self { signals, server, http };
         running.announce(settings, storage).map_err(|error| format!("standard output: {error}"))?;
         Ok(running)
@@ -159,11 +167,20 @@ impl Running {
     }
 }
 
-fn services(settings: &Settings, env: &Env, metrics: &Arc<Metrics>, storage: &Storage) -> Services {
+/// The operator's endpoint, which is up while the data directory is still being opened.
+async fn start_http(settings: &Settings, status: &Arc<Status>) -> Result<Vec<HttpServer>, String> {
+    let mut http = Vec::new();
+    for address in &settings.http_listeners {
+        http.push(HttpServer::start(address, status.probes()).await?);
+    }
+    Ok(http)
+}
+
+fn services(settings: &Settings, env: &Env, status: &Status, storage: &Storage) -> Services {
     let slots = settings.fetch_session_cache_slots as usize;
     Services {
         env: env.clone(),
-        metrics: Arc::clone(metrics),
+        metrics: Arc::clone(&status.metrics),
         node: Node {
             node_id: storage.identity.node_id,
             cluster_id: storage.identity.cluster_id.clone(),
@@ -177,21 +194,4 @@ fn services(settings: &Settings, env: &Env, metrics: &Arc<Metrics>, storage: &St
         settings: Arc::new(settings.clone()),
         limits: ApiLimits { fetch_max_bytes: u64::from(settings.fetch_max_bytes) },
     }
-}
-
-fn probes(metrics: &Arc<Metrics>, storage: &Storage) -> Probes {
-    let (metrics, failed) = (Arc::clone(metrics), storage.failed.clone());
-    let ready = move || match failed.is_set() {
-        true => Err("the data directory has failed".to_owned()),
-        false => Ok(()),
-    };
-    let registry = Arc::clone(storage.shards.registry());
-    let commits = Arc::clone(storage.commits.stats());
-    let metrics = move |text: &mut crate::base::metrics::Text| {
-        metrics.render(text);
-        commits.render(text);
-        crate::shard::metrics::render(&registry, text);
-        Usage::now().render(text);
-    };
-    Probes { ready: Box::new(ready), metrics: Box::new(metrics) }
 }

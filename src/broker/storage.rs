@@ -107,7 +107,7 @@ struct Opened {
 }
 
 impl Storage {
-    /// Opens the directory, creating it if missing.
+    /// Opens the locked directory.
     ///
     /// # Errors
     /// One line for the operator.
@@ -116,9 +116,10 @@ impl Storage {
         config: &BrokerConfig,
         env: &Env,
         metrics: Arc<Metrics>,
+        lock: DirLock,
         failed: Failed,
     ) -> Result<Self, Unusable> {
-        let opened = open(settings, config, env, metrics, &failed)?;
+        let opened = open(settings, config, env, metrics, lock, &failed)?;
         let dir = opened.data_dir.clone();
         start(opened, settings, config, env, failed).map_err(|e| Unusable::at(&dir, e))
     }
@@ -152,13 +153,12 @@ fn open(
     config: &BrokerConfig,
     env: &Env,
     metrics: Arc<Metrics>,
+    lock: DirLock,
     failed: &Failed,
 ) -> Result<Opened, Unusable> {
     let data_dir = settings.data_dir.clone();
     let at_dir = |error: io::Error| Unusable::at(&settings.data_dir, error);
     let files: Arc<dyn Files> = Arc::new(LocalFiles);
-    files.create_dir(&data_dir).map_err(at_dir)?;
-    let lock = DirLock::acquire(&data_dir).map_err(|e| Unusable(e.to_string()))?;
     let meta_path = data_dir.join("meta.redb");
     let meta = RedbMeta::open(&meta_path).map_err(|e| Unusable::at(&meta_path, e))?;
     let meta: Arc<dyn Meta> = Arc::new(meta);
