@@ -18,6 +18,7 @@ pub struct Broker {
     /// Held open: the broker may write to it.
     _stdout: BufReader<ChildStdout>,
     address: SocketAddr,
+    http: SocketAddr,
 }
 
 impl Broker {
@@ -33,12 +34,24 @@ impl Broker {
             .spawn()
             .expect("the binary starts");
         let mut stdout = BufReader::new(process.stdout.take().expect("it is piped"));
-        let address = ready_line(&mut stdout);
-        Self { process, _stdout: stdout, address }
+        let (address, http) = ready_line(&mut stdout);
+        Self { process, _stdout: stdout, address, http }
     }
 
     pub fn connect(&self) -> Client {
         Client::connect(self.address)
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
     }
 
     /// Asks it to stop as an operator would, and waits until it has.
@@ -56,13 +69,13 @@ impl Drop for Broker {
     }
 }
 
-/// The Kafka address in the line that a broker prints when it is ready.
-fn ready_line(stdout: &mut impl BufRead) -> SocketAddr {
+/// The Kafka and HTTP addresses in the line that a broker prints when it is ready.
+fn ready_line(stdout: &mut impl BufRead) -> (SocketAddr, SocketAddr) {
     for line in stdout.lines() {
         let line = line.expect("output is UTF-8");
         if let Some(rest) = line.strip_prefix("klamm ready kafka=") {
-            let address = rest.split(' ').next().expect("split gives at least one");
-            return address.parse().expect("an address");
+            let (kafka, http) = rest.split_once(" http=").expect("both addresses");
+            return (kafka.parse().expect("an address"), http.parse().expect("an address"));
         }
     }
     panic!("the broker ended before it was ready; see broker.log in the scratch directory");
