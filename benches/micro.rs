@@ -2,11 +2,22 @@
 //! micro [FILTER]`. Shapes are those of the end-to-end benches: 1 MB and 16 KB of records of
 //! 1 KB, 1,000 records of 10 B, and a single record of 100 B.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 
+use klamm::base::ids::{TopicPartition, Uuid};
+use klamm::log::cache::LogStore;
+use klamm::log::dir::Identity;
+use klamm::log::partition::PartitionLog;
+use klamm::log::read::Wanted;
+use klamm::log::recover::OpenHint;
+use klamm::log::settings::LogSettings;
 use klamm::log::validate::{BatchRules, CompressionRule, validate};
+use klamm::store::local::LocalFiles;
 use klamm::wire::batch::{BatchHeader, HEADER_BYTES, TimestampType};
 use klamm::wire::builder::BatchBuilder;
 use klamm::wire::compression::Codec;
@@ -128,5 +139,48 @@ fn stamp_1mb(bencher: Bencher<'_, '_>, append_time_ms: Option<i64>) {
     bencher.bench_local(|| {
         offset += 1_000;
         batch.stamp(black_box(offset), 3, append_time_ms.map(|now_ms| now_ms + offset));
+    });
+}
+
+/// An empty log in a directory of the machine's own file system, with small segments, so that
+/// rolling is part of what is measured.
+fn log(dir: &Path) -> PartitionLog {
+    let identity = Identity::below(dir, "bench", TopicPartition::new(Uuid::from_u128(1), 0));
+    let store = LogStore::new(Arc::new(LocalFiles), 64);
+    let settings = LogSettings { segment_bytes: 64 << 20, ..LogSettings::default() };
+    let opened = PartitionLog::open(&store, identity, settings, OpenHint::default(), 0, NOW_MS);
+    opened.expect("a new log opens").0
+}
+
+#[divan::bench(args = SHAPES, sample_count = 50, sample_size = 10)]
+fn append(bencher: Bencher<'_, '_>, shape: Shape) {
+    let dir = tempfile::tempdir().expect("a scratch directory");
+    let mut log = log(dir.path());
+    let mut batch = validate(batch(shape, Codec::None, 0), 9, &rules(), NOW_MS).expect("valid");
+    let bencher = bencher.counter(BytesCount::new(batch.size_bytes()));
+    bencher.bench_local(|| {
+        let appended = log.append(&mut batch, NOW_MS).expect("the disk has room");
+        log.view().advance(&appended.end);
+    });
+}
+
+/// Where a fetch finds its bytes: following the last one, and anywhere.
+#[divan::bench(args = [true, false])]
+fn locate_in_10000_batches(bencher: Bencher<'_, '_>, in_order: bool) {
+    const BATCHES: i64 = 10_000;
+    let dir = tempfile::tempdir().expect("a scratch directory");
+    let mut log = log(dir.path());
+    let mut batch = validate(batch(SHAPES[1], Codec::None, 0), 9, &rules(), NOW_MS).expect("valid");
+    for _ in 0..BATCHES {
+        let appended = log.append(&mut batch, NOW_MS).expect("the disk has room");
+        log.view().advance(&appended.end);
+    }
+    let (mut turn, mut hint) = (0, None);
+    bencher.bench_local(|| {
+        turn = (turn + if in_order { 1 } else { 7_919 }) % BATCHES;
+        let wanted = Wanted { offset: turn * 16, max_bytes: 16_384, whole_first_batch: true, hint };
+        let slice = log.view().read(wanted).expect("the offset is in the log");
+        hint = if in_order { slice.next_hint.clone() } else { None };
+        slice.len
     });
 }
