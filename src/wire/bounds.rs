@@ -19,8 +19,8 @@ use super::schema::{self, Element, ElementKind, Field, Kind};
 const FREE_DECODED_BYTES: u64 = 8 * 1024;
 /// Decoded bytes per byte of the body. Real requests need up to 12: lists of short topic names.
 const DECODED_PER_BODY_BYTE: u64 = 16;
-/// Decoded bytes of one request, whatever its size: 500,000 partitions of a fetch.
-const MAX_DECODED_BYTES: u64 = 64 * 1024 * 1024;
+/// Decoded bytes of one request, whatever its size: 190,000 partitions of a fetch.
+const MAX_DECODED_BYTES: u64 = 16 * 1024 * 1024;
 /// Tagged fields of one struct. Kafka 4.3 knows three at most.
 const MAX_TAGS: u32 = 64;
 /// Decoded bytes of an unknown tagged field: a tree's first leaf in the struct's map of them.

@@ -61,8 +61,8 @@ pub enum Kind {
     Struct(&'static [Field]),
 }
 
-/// What an array holds, and the bytes one decoded element takes in memory beside what it refers
-/// to inside the request's own buffer.
+/// What an array holds, and the bytes that one element is counted with: at least what it takes
+/// decoded, beside what it refers to inside the request's own buffer.
 #[derive(Debug)]
 pub struct Element {
     pub kind: ElementKind,
@@ -133,13 +133,16 @@ const STRING: Kind = Kind::String;
 const BYTES: Kind = Kind::Bytes;
 const INT8S: Kind = scalars(1);
 const INT32S: Kind = scalars(4);
+/// Partition indexes or broker ids by the million are as cheap to ask as dear to answer.
+const SCALAR_COUNTED_BYTES: usize = 32;
 const STRINGS: Kind = Kind::Array(Element {
     kind: ElementKind::String,
     memory_bytes: size_of::<kafka_protocol::protocol::StrBytes>(),
 });
 
 const fn scalars(width_bytes: usize) -> Kind {
-    Kind::Array(Element { kind: ElementKind::Fixed(width_bytes), memory_bytes: width_bytes })
+    let kind = ElementKind::Fixed(width_bytes);
+    Kind::Array(Element { kind, memory_bytes: SCALAR_COUNTED_BYTES })
 }
 
 /// An array of structs that are decoded into values of type `T`.
