@@ -126,11 +126,12 @@ fn produce(
     topics::produce(client, topic, 0, builder.build().expect("a small batch"))
 }
 
-fn describe(client: &mut Client, topic: &TopicName, partition: i32) -> PartitionResponse {
-    let topic =
-        TopicRequest::default().with_name(topic.clone()).with_partition_indexes(vec![partition]);
+fn describe(client: &mut Client, topic: &TopicName, partitions: &[i32]) -> Vec<PartitionResponse> {
+    let topic = TopicRequest::default()
+        .with_name(topic.clone())
+        .with_partition_indexes(partitions.to_vec());
     let response = client.call(0, &DescribeProducersRequest::default().with_topics(vec![topic]));
-    response.topics[0].partitions[0].clone()
+    response.topics[0].partitions.clone()
 }
 
 #[test]
@@ -159,13 +160,23 @@ fn a_partition_tells_of_its_producers() {
     let (_, id, _) = init(&mut client, 4, &newcomer());
     assert_eq!(produce(&mut client, &topic, (id, 2, 0), 3), (NONE, 0));
 
-    let described = describe(&mut client, &topic, 0);
-    assert_eq!(described.error_code, NONE);
-    let [producer] = &described.active_producers[..] else { panic!("{described:?}") };
+    let described = describe(&mut client, &topic, &[0, 1, 7]);
+    let codes: Vec<i16> = described.iter().map(|partition| partition.error_code).collect();
+    assert_eq!(codes, [NONE, NONE, UNKNOWN_TOPIC_OR_PARTITION]);
+    let [producer] = &described[0].active_producers[..] else { panic!("{described:?}") };
     assert_eq!((producer.producer_id.0, producer.producer_epoch), (id, 2));
     assert_eq!((producer.last_sequence, producer.last_timestamp), (2, 1_700_000_000_000));
     assert_eq!((producer.coordinator_epoch, producer.current_txn_start_offset), (-1, -1));
+    assert!(described[1].active_producers.is_empty());
+}
 
-    assert!(describe(&mut client, &topic, 1).active_producers.is_empty());
-    assert_eq!(describe(&mut client, &topic, 7).error_code, UNKNOWN_TOPIC_OR_PARTITION);
+#[test]
+fn a_partition_named_twice_is_told_of_once() {
+    let scratch = tempfile::tempdir().unwrap();
+    let broker = Broker::start(scratch.path());
+    let mut client = broker.connect();
+    let topic = topics::name("twice");
+    topics::create(&mut client, &topic, 1);
+    let codes = describe(&mut client, &topic, &[0, 0]).into_iter().map(|p| p.error_code);
+    assert_eq!(codes.collect::<Vec<i16>>(), [NONE, INVALID_REQUEST]);
 }

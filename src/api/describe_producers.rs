@@ -10,6 +10,7 @@ use kafka_protocol::messages::describe_producers_response::{
     DescribeProducersResponse, PartitionResponse, ProducerState as ProducerRow, TopicResponse,
 };
 use kafka_protocol::messages::{ApiKey, DescribeProducersRequest, ProducerId, TopicName};
+use rustc_hash::FxHashSet;
 use tokio::sync::oneshot::Receiver;
 
 use super::endpoint::{Begun, Cx, Endpoint};
@@ -35,13 +36,19 @@ impl Endpoint for DescribeProducers {
         cx: &mut Cx<'_>,
         request: DescribeProducersRequest,
     ) -> Begun<DescribeProducersResponse> {
+        // A partition is told of once, however often it is named: its list may be long.
+        let mut named = FxHashSet::default();
         let mut asked = Vec::with_capacity(request.topics.len());
         for topic in request.topics {
-            let partitions: Vec<_> = topic
-                .partition_indexes
-                .iter()
-                .map(|index| (*index, ask(cx, &topic.name, *index)))
-                .collect();
+            let mut partitions = Vec::with_capacity(topic.partition_indexes.len());
+            for index in topic.partition_indexes {
+                let answer = if named.insert((topic.name.clone(), index)) {
+                    ask(cx, &topic.name, index)
+                } else {
+                    Err(Code::InvalidRequest.into())
+                };
+                partitions.push((index, answer));
+            }
             asked.push((topic.name, partitions));
         }
         Begun::later(async move {
