@@ -16,7 +16,9 @@ use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 
 use super::Services;
 use super::connection::Connection;
+use super::error_codes::ErrorCodes;
 use super::reply::{Ending, Outcome, Reply};
+use crate::base::metrics::Metrics;
 use crate::wire::encode;
 
 /// What every handler may use: the services, its connection, and the request's own version.
@@ -68,7 +70,7 @@ pub trait Endpoint {
     /// Versions that are served in full.
     const VERSIONS: RangeInclusive<i16>;
     type Request: Decodable;
-    type Response: Encodable + HeaderVersion + Send + 'static;
+    type Response: Encodable + HeaderVersion + ErrorCodes + Send + 'static;
 
     fn begin(cx: &mut Cx<'_>, request: Self::Request) -> Begun<Self::Response>;
 }
@@ -125,11 +127,27 @@ pub fn begin_decoded<E: Endpoint>(
 ) -> Outcome {
     let version = cx.version;
     match E::begin(cx, request) {
-        Begun::Done(response) => Outcome::Now(finish(correlation_id, version, &response)),
+        Begun::Done(response) => {
+            count_errors(&cx.services.metrics, &response);
+            Outcome::Now(finish(correlation_id, version, &response))
+        }
         Begun::Later(future) => {
-            Outcome::Later(Box::pin(async move { finish(correlation_id, version, &future.await) }))
+            let metrics = Arc::clone(&cx.services.metrics);
+            Outcome::Later(Box::pin(async move {
+                let response = future.await;
+                count_errors(&metrics, &response);
+                finish(correlation_id, version, &response)
+            }))
         }
     }
+}
+
+fn count_errors(metrics: &Metrics, response: &impl ErrorCodes) {
+    response.each_code(&mut |code| {
+        if code != 0 {
+            metrics.errors.of(code).add(1);
+        }
+    });
 }
 
 /// Frames a response. One that cannot be encoded is a defect of its handler; the client sees a

@@ -12,6 +12,7 @@ pub mod describe_cluster;
 pub mod describe_producers;
 pub mod describe_topics;
 pub mod endpoint;
+mod error_codes;
 pub mod fetch;
 pub mod init_producer_id;
 #[cfg(test)]

@@ -21,6 +21,7 @@ pub enum Kill {
     /// By SIGKILL, once this many appends were acknowledged.
     AfterAcks(u64),
     /// By itself, the n-th time it passes a named place.
+    #[cfg_attr(not(feature = "crash-points"), expect(dead_code, reason = "needs the feature"))]
     At(&'static str, u64),
     /// The disk loses power once this many appends were acknowledged; what was not synced is gone.
     PowerCut(u64, Disk),

@@ -1,0 +1,80 @@
+//! Where each response carries its error codes, so that what clients are told is counted in one
+//! place (`klamm_api_errors_total`). Code 0 is no error and not counted.
+
+use kafka_protocol::messages::{
+    AlterConfigsResponse, ApiVersionsResponse, CreatePartitionsResponse, CreateTopicsResponse,
+    DeleteRecordsResponse, DeleteTopicsResponse, DescribeClusterResponse, DescribeConfigsResponse,
+    DescribeLogDirsResponse, DescribeProducersResponse, DescribeTopicPartitionsResponse,
+    IncrementalAlterConfigsResponse, InitProducerIdResponse, ListConfigResourcesResponse,
+    ListOffsetsResponse, MetadataResponse, OffsetForLeaderEpochResponse,
+};
+
+/// A response whose error codes can be counted.
+pub trait ErrorCodes {
+    /// Calls `count` with every code in the response, 0 included.
+    fn each_code(&self, count: &mut dyn FnMut(i16));
+}
+
+/// One code at the top.
+macro_rules! top {
+    ($($response:ty),+ $(,)?) => {$(
+        impl ErrorCodes for $response {
+            fn each_code(&self, count: &mut dyn FnMut(i16)) {
+                count(self.error_code);
+            }
+        }
+    )+};
+}
+
+/// One code per element of a list.
+macro_rules! listed {
+    ($($response:ty: $list:ident),+ $(,)?) => {$(
+        impl ErrorCodes for $response {
+            fn each_code(&self, count: &mut dyn FnMut(i16)) {
+                self.$list.iter().for_each(|element| count(element.error_code));
+            }
+        }
+    )+};
+}
+
+/// One code per partition of each topic.
+macro_rules! partitioned {
+    ($($response:ty: $topics:ident),+ $(,)?) => {$(
+        impl ErrorCodes for $response {
+            fn each_code(&self, count: &mut dyn FnMut(i16)) {
+                let partitions = self.$topics.iter().flat_map(|topic| &topic.partitions);
+                partitions.for_each(|partition| count(partition.error_code));
+            }
+        }
+    )+};
+}
+
+top! {
+    ApiVersionsResponse, DescribeClusterResponse, InitProducerIdResponse,
+    ListConfigResourcesResponse,
+}
+
+listed! {
+    AlterConfigsResponse: responses,
+    CreatePartitionsResponse: results,
+    CreateTopicsResponse: topics,
+    DeleteTopicsResponse: responses,
+    DescribeConfigsResponse: results,
+    DescribeTopicPartitionsResponse: topics,
+    IncrementalAlterConfigsResponse: responses,
+    MetadataResponse: topics,
+}
+
+partitioned! {
+    DeleteRecordsResponse: topics,
+    DescribeProducersResponse: topics,
+    ListOffsetsResponse: topics,
+    OffsetForLeaderEpochResponse: topics,
+}
+
+impl ErrorCodes for DescribeLogDirsResponse {
+    fn each_code(&self, count: &mut dyn FnMut(i16)) {
+        count(self.error_code);
+        self.results.iter().for_each(|dir| count(dir.error_code));
+    }
+}
