@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::edit::ConfigEdit;
 use super::names::check_new_topic_name;
 use super::{BrokerScope, Catalog, Change, Configs, Topic};
 use crate::base::fault::{Code, Fault};
@@ -74,33 +75,6 @@ pub struct NewPartitions {
     pub count: i32,
     /// Replicas of each new partition; `None`: the broker places them.
     pub assignments: Option<Vec<Vec<i32>>>,
-}
-
-/// A change of a resource's configs, already computed per key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ConfigEdit {
-    /// AlterConfigs: these and no others.
-    Replace(Configs),
-    /// IncrementalAlterConfigs: `None` goes back to the default.
-    Merge(Vec<(String, Option<String>)>),
-}
-
-impl ConfigEdit {
-    fn over(&self, old: Option<&Configs>) -> Configs {
-        match self {
-            Self::Replace(configs) => configs.clone(),
-            Self::Merge(edits) => {
-                let mut configs = old.cloned().unwrap_or_default();
-                for (key, value) in edits {
-                    match value {
-                        Some(value) => configs.insert(key.clone(), value.clone()),
-                        None => configs.remove(key),
-                    };
-                }
-                configs
-            }
-        }
-    }
 }
 
 /// What can be asked of the catalog.

@@ -12,6 +12,7 @@
 
 pub mod codec;
 mod decide;
+mod edit;
 mod names;
 #[cfg(test)]
 mod tests;
@@ -25,9 +26,8 @@ use rustc_hash::FxHashMap;
 use crate::base::fault::{Code, Fault};
 use crate::base::ids::{TopicPartition, Uuid};
 
-pub use decide::{
-    CheckConfigs, Command, ConfigEdit, NewPartitions, NewTopic, Policy, TopicKey, decide,
-};
+pub use decide::{CheckConfigs, Command, NewPartitions, NewTopic, Policy, TopicKey, decide};
+pub use edit::{ConfigEdit, KeyEdit, ListEdit};
 pub use names::{check_topic_name, is_internal};
 
 /// Configs that differ from their defaults, by Kafka's key.

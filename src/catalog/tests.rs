@@ -39,6 +39,10 @@ fn assigned(name: &str, assignments: &[(i32, &[i32])]) -> NewTopic {
     NewTopic { assignments, ..topic(name, -1) }
 }
 
+fn key_edit<T: Into<String>>(value: Option<T>) -> KeyEdit {
+    value.map_or(KeyEdit::Unset, |value| KeyEdit::Set(value.into()))
+}
+
 fn configured(name: &str, configs: &[(&str, Option<&str>)]) -> NewTopic {
     let own = |(key, value): &(&str, Option<&str>)| ((*key).to_owned(), value.map(str::to_owned));
     NewTopic { configs: configs.iter().map(own).collect(), ..topic(name, 1) }
@@ -269,9 +273,8 @@ fn topic_configs_are_replaced_or_merged() {
             script.catalog.topic("t").expect("there").configs.get("retention.ms").cloned(),
         )
     };
-    let merge = |value: Option<&str>| {
-        ConfigEdit::Merge(vec![("retention.ms".to_owned(), value.map(str::to_owned))])
-    };
+    let merge =
+        |value: Option<&str>| ConfigEdit::Merge(vec![("retention.ms".to_owned(), key_edit(value))]);
     assert_eq!(alter(merge(Some("7"))), Ok(Some("7".to_owned())));
     assert_eq!(alter(merge(None)), Ok(None));
     assert_eq!(alter(merge(Some("x"))).expect_err("no number").kind(), Code::InvalidConfig);
@@ -408,9 +411,8 @@ fn command() -> impl Strategy<Value = Command> {
         Command::AddPartitions(NewPartitions { topic: name.to_owned(), count, assignments: None })
     });
     let edit = || {
-        value().prop_map(|value| {
-            ConfigEdit::Merge(vec![("retention.ms".to_owned(), value.map(str::to_owned))])
-        })
+        value()
+            .prop_map(|value| ConfigEdit::Merge(vec![("retention.ms".to_owned(), key_edit(value))]))
     };
     let scope = prop_oneof![Just(BrokerScope::Cluster), (0..3).prop_map(BrokerScope::Node)];
     prop_oneof![

@@ -112,10 +112,10 @@ fn plan<R>(
     services: &Services,
     resources: &[R],
     named: impl Fn(&R) -> Named,
-    command: impl Fn(&Editor<'_>, Resource, &R) -> Result<Command, Fault>,
+    command: impl Fn(&Editor, Resource, &R) -> Result<Command, Fault>,
 ) -> Vec<Plan> {
     let catalog = services.metadata.catalog();
-    let editor = Editor { catalog: &catalog, broker: services.defaults.current(&catalog) };
+    let editor = Editor { broker: services.defaults.current(&catalog) };
     let mut times = BTreeMap::new();
     for asked in resources {
         *times.entry(named(asked)).or_insert(0) += 1;

@@ -9,7 +9,7 @@ use crate::base::fault::{Code, Fault};
 use crate::base::settings::{
     BrokerConfig, Overrides, Spec, broker_key, topic_key, validate_dynamic_config,
 };
-use crate::catalog::{BrokerScope, Catalog, Command, ConfigEdit};
+use crate::catalog::{BrokerScope, Command, ConfigEdit, KeyEdit, ListEdit};
 
 /// One wish about one key, as sent.
 #[derive(Clone, Debug)]
@@ -53,12 +53,11 @@ impl Operation {
 }
 
 /// The state that wishes are measured against.
-pub(super) struct Editor<'a> {
-    pub(super) catalog: &'a Catalog,
+pub(super) struct Editor {
     pub(super) broker: BrokerConfig,
 }
 
-impl Editor<'_> {
+impl Editor {
     /// AlterConfigs: these configs and no others.
     pub(super) fn replace(
         &self,
@@ -80,29 +79,32 @@ impl Editor<'_> {
         check_wishes(wishes)?;
         let mut edits = Vec::with_capacity(wishes.len());
         for wish in wishes {
-            let value = self.merged(&resource, wish)?;
-            if let Some(value) = &value {
-                check_broker_key(&resource, wish.key, value)?;
+            let edit = self.key_edit(&resource, wish)?;
+            if edit != KeyEdit::Unset {
+                check_broker_key(&resource, wish.key, wish.value.unwrap_or_default())?;
             }
-            edits.push((wish.key.to_owned(), value));
+            edits.push((wish.key.to_owned(), edit));
         }
         Ok(command(resource, ConfigEdit::Merge(edits)))
     }
 
-    /// The key's new value; `None` is the default.
-    fn merged(&self, resource: &Resource, wish: &Wish<'_>) -> Result<Option<String>, Fault> {
-        let given = wish.value.unwrap_or_default().trim();
+    fn key_edit(&self, resource: &Resource, wish: &Wish<'_>) -> Result<KeyEdit, Fault> {
+        let given = wish.value.unwrap_or_default().trim().to_owned();
         let spec = match resource {
             Resource::Topic(_) => topic_key(wish.key),
             Resource::Broker(_) => broker_key(wish.key),
         };
         match (wish.operation, spec) {
-            (Operation::Delete, _) => Ok(None),
+            (Operation::Delete, _) => Ok(KeyEdit::Unset),
             // That nobody knows the key is found when its value is checked.
-            (Operation::Set, _) | (_, None) => Ok(Some(given.to_owned())),
+            (Operation::Set, _) | (_, None) => Ok(KeyEdit::Set(given)),
             (operation, Some(spec)) if spec.is_list() => {
-                let list = entries(&self.current(resource, spec));
-                Ok(Some(edited(operation, list, &entries(given)).join(",")))
+                let inherited = self.inherited(resource, spec);
+                let edit = ListEdit { entries: given, inherited };
+                match operation {
+                    Operation::Append => Ok(KeyEdit::Append(edit)),
+                    _ => Ok(KeyEdit::Subtract(edit)),
+                }
             }
             (operation, Some(spec)) => {
                 let verb =
@@ -114,18 +116,15 @@ impl Editor<'_> {
         }
     }
 
-    /// The value in force, which a list is added to or taken from.
-    fn current(&self, resource: &Resource, spec: &'static Spec) -> String {
-        let own = Overrides::new();
+    /// What a resource has of a key that is not set for itself.
+    fn inherited(&self, resource: &Resource, spec: &'static Spec) -> String {
+        let mut broker = self.broker.clone();
         let entries = match resource {
-            Resource::Topic(name) => {
-                let topic = self.catalog.topic(name);
-                self.broker.of_topic_key(spec, topic.map_or(&own, |topic| &topic.configs))
-            }
+            Resource::Topic(_) => broker.of_topic_key(spec, &Overrides::new()),
             Resource::Broker(scope) => {
-                let mut broker = self.broker.clone();
+                broker.dynamic_broker.clear();
                 if *scope == BrokerScope::Cluster {
-                    broker.dynamic_broker.clear();
+                    broker.dynamic_default.clear();
                 }
                 broker.of_broker_key(spec)
             }
@@ -140,24 +139,6 @@ fn command(resource: Resource, edit: ConfigEdit) -> Command {
         Resource::Topic(topic) => Command::AlterTopicConfigs { topic, edit },
         Resource::Broker(scope) => Command::AlterBrokerConfigs { scope, edit },
     }
-}
-
-/// A list after entries were added to its end, each once, or taken out.
-fn edited(operation: Operation, mut list: Vec<String>, given: &[String]) -> Vec<String> {
-    if operation == Operation::Subtract {
-        list.retain(|entry| !given.contains(entry));
-        return list;
-    }
-    for entry in given {
-        if !list.contains(entry) {
-            list.push(entry.clone());
-        }
-    }
-    list
-}
-
-fn entries(list: &str) -> Vec<String> {
-    list.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(str::to_owned).collect()
 }
 
 /// What is wrong with the wishes whatever they are about.

@@ -11,7 +11,7 @@ use super::describe::Describer;
 use super::edit::{Editor, Operation, Wish};
 use super::*;
 use crate::base::settings::{BrokerConfig, Overrides, broker_keys, topic_keys};
-use crate::catalog::{Catalog, Change, Command, ConfigEdit, Topic};
+use crate::catalog::{Catalog, Change, Command, ConfigEdit, KeyEdit, ListEdit, Topic};
 
 const NODE: i32 = 1;
 
@@ -135,18 +135,14 @@ mod editing {
     use super::*;
 
     fn merge(resource: Resource, wishes: &[Wish<'_>]) -> Result<Command, Fault> {
-        let catalog = catalog(&[("cleanup.policy", "delete"), ("retention.ms", "5")]);
-        Editor { catalog: &catalog, broker: broker(&[]) }.merge(resource, wishes)
+        editor().merge(resource, wishes)
     }
 
-    fn merged(key: &str, operation: Operation, value: &str) -> Option<String> {
-        let command = merge(orders(), &[Wish::new(key, operation, Some(value))]);
-        match command.expect("a good wish") {
-            Command::AlterTopicConfigs { edit: ConfigEdit::Merge(mut edits), .. } => {
-                edits.remove(0).1
-            }
-            other => panic!("{other:?}"),
-        }
+    fn editor() -> Editor {
+        let mut broker = broker(&[("log.cleanup.policy", "compact")]);
+        broker.dynamic_default.insert("log.cleanup.policy".into(), "delete".into());
+        broker.dynamic_broker.insert("log.cleanup.policy".into(), "".into());
+        Editor { broker }
     }
 
     fn refusal(resource: Resource, wish: Wish<'_>) -> (Code, String) {
@@ -155,27 +151,43 @@ mod editing {
     }
 
     #[test]
-    fn lists_grow_and_shrink_from_what_is_in_force() {
-        use Operation::{Append, Set, Subtract};
+    fn wishes_become_edits() {
+        use Operation::{Append, Delete, Set, Subtract};
+        let edit = |operation, key: &str, value| {
+            let command = merge(orders(), &[Wish::new(key, operation, value)]);
+            match command.expect("a good wish") {
+                Command::AlterTopicConfigs { edit: ConfigEdit::Merge(mut edits), .. } => {
+                    edits.remove(0).1
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        let list = ListEdit { entries: "delete".into(), inherited: String::new() };
+        assert_eq!(edit(Set, "retention.ms", Some(" 7 ")), KeyEdit::Set("7".into()));
+        assert_eq!(edit(Delete, "retention.ms", Some("ignored")), KeyEdit::Unset);
+        assert_eq!(edit(Delete, "no.such.key", None), KeyEdit::Unset);
         let policy = "cleanup.policy";
-        assert_eq!(merged(policy, Append, "compact").as_deref(), Some("delete,compact"));
-        assert_eq!(merged(policy, Append, "delete").as_deref(), Some("delete"));
-        assert_eq!(merged(policy, Subtract, "delete").as_deref(), Some(""));
-        assert_eq!(merged(policy, Subtract, "compact").as_deref(), Some("delete"));
-        assert_eq!(merged("retention.ms", Set, " 7 ").as_deref(), Some("7"));
-        assert_eq!(merged("retention.ms", Operation::Delete, "ignored"), None);
+        assert_eq!(edit(Append, policy, Some("delete")), KeyEdit::Append(list.clone()));
+        assert_eq!(edit(Subtract, policy, Some("delete")), KeyEdit::Subtract(list));
     }
 
     #[test]
-    fn a_list_that_is_not_set_grows_from_the_brokers() {
-        let catalog = catalog(&[]);
-        let editor =
-            Editor { catalog: &catalog, broker: broker(&[("log.cleanup.policy", "compact")]) };
-        let wish = Wish::new("cleanup.policy", Operation::Append, Some("delete"));
-        let edit =
-            ConfigEdit::Merge(vec![("cleanup.policy".into(), Some("compact,delete".to_owned()))]);
-        let command = Command::AlterTopicConfigs { topic: "orders".into(), edit };
-        assert_eq!(editor.merge(orders(), &[wish]), Ok(command));
+    fn a_list_inherits_from_what_is_weaker() {
+        for (resource, inherited) in [
+            (orders(), ""),
+            (this_broker(), "delete"),
+            (Resource::Broker(BrokerScope::Cluster), "compact"),
+        ] {
+            let key = if resource == orders() { "cleanup.policy" } else { "log.cleanup.policy" };
+            let wish = Wish::new(key, Operation::Append, Some("compact"));
+            let edit = ListEdit { entries: "compact".into(), inherited: inherited.into() };
+            let edit = ConfigEdit::Merge(vec![(key.into(), KeyEdit::Append(edit))]);
+            let command = match resource.clone() {
+                Resource::Topic(topic) => Command::AlterTopicConfigs { topic, edit },
+                Resource::Broker(scope) => Command::AlterBrokerConfigs { scope, edit },
+            };
+            assert_eq!(merge(resource, &[wish]), Ok(command));
+        }
     }
 
     #[test]
@@ -202,12 +214,10 @@ mod editing {
 
     #[test]
     fn replacing_keeps_nothing_that_is_not_named() {
-        let catalog = catalog(&[("retention.ms", "5")]);
-        let editor = Editor { catalog: &catalog, broker: broker(&[]) };
         let wishes = [Wish::new("segment.bytes", Operation::Set, Some("2000000"))];
         let edit = ConfigEdit::Replace(map(&[("segment.bytes", "2000000")]));
         let command = Command::AlterTopicConfigs { topic: "orders".into(), edit };
-        assert_eq!(editor.replace(orders(), &wishes), Ok(command));
+        assert_eq!(editor().replace(orders(), &wishes), Ok(command));
     }
 }
 
