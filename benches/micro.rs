@@ -180,7 +180,7 @@ fn locate_in_10000_batches(bencher: Bencher<'_, '_>, in_order: bool) {
         turn = (turn + if in_order { 1 } else { 7_919 }) % BATCHES;
         let wanted = Wanted { offset: turn * 16, max_bytes: 16_384, whole_first_batch: true, hint };
         let slice = log.view().read(wanted).expect("the offset is in the log");
-        hint = if in_order { slice.next_hint.clone() } else { None };
+        hint = if in_order { slice.next_hint } else { None };
         slice.len
     });
 }
