@@ -9,6 +9,10 @@
 //! redb panics on some damaged pages, so all of the file is checked once, at open, with panics
 //! caught; later reads meet checked pages only.
 //!
+//! redb takes nothing more after a failed write. A full disk must pass, though, so the file is
+//! opened anew at the next call; what the failed transaction left is undone as after a crash. Any
+//! other failure stays.
+//!
 //! The page cache is kept at 256 KiB because metadata is read in whole at start and then served
 //! from the catalog's snapshot; redb's default of 1 GiB would count as idle memory.
 //!
@@ -20,6 +24,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use parking_lot::Mutex;
 use redb::{
     Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition,
     WriteTransaction,
@@ -34,9 +39,14 @@ const FORMAT_VERSION: u64 = 1;
 const REVISION: &str = "revision";
 const CACHE_BYTES: usize = 256 << 10;
 
+/// Opens the database over its file or, in tests, over something that fails.
+type Opener = Box<dyn Fn() -> Result<Database, DatabaseError> + Send + Sync>;
+
 /// A [`Meta`] in one file.
 pub struct RedbMeta {
-    database: Database,
+    opener: Opener,
+    /// `None` from a full disk until the next call.
+    database: Mutex<Option<Database>>,
 }
 
 impl RedbMeta {
@@ -47,105 +57,144 @@ impl RedbMeta {
     /// `Unsupported` if a newer version wrote it, or the disk's own. The message is one line for
     /// people and names the file.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let opened = catch_unwind(AssertUnwindSafe(|| Self::open_checked(path)))
-            .unwrap_or_else(|_| Err(damaged("its pages make no sense")));
-        opened.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+        let file = path.to_owned();
+        let opener: Opener =
+            Box::new(move || Database::builder().set_cache_size(CACHE_BYTES).create(&file));
+        Self::open_with(opener)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
     }
 
-    fn open_checked(path: &Path) -> io::Result<Self> {
-        let mut builder = Database::builder();
-        let mut database = builder.set_cache_size(CACHE_BYTES).create(path).map_err(open_failed)?;
-        database.check_integrity().map_err(open_failed)?;
-        let meta = Self { database };
-        meta.claim()?;
-        Ok(meta)
+    pub(super) fn open_with(opener: Opener) -> io::Result<Self> {
+        let database = open_whole(&opener)?;
+        Ok(Self { opener, database: Mutex::new(Some(database)) })
     }
 
-    fn begin_write(&self) -> io::Result<WriteTransaction> {
-        let mut transaction = self.database.begin_write().map_err(failed)?;
-        transaction.set_two_phase_commit(true);
-        Ok(transaction)
-    }
-
-    /// Writes the head of a new file; checks that of an old one.
-    fn claim(&self) -> io::Result<()> {
-        let transaction = self.begin_write()?;
-        let fresh = {
-            let mut head = transaction.open_table(HEAD).map_err(failed)?;
-            transaction.open_table(PAIRS).map_err(failed)?;
-            let format = head.get(FORMAT).map_err(failed)?.map(|value| value.value());
-            match format {
-                Some(FORMAT_VERSION) => false,
-                Some(newer) => {
-                    let message = format!("format version {newer}, this is {FORMAT_VERSION}");
-                    return Err(io::Error::new(io::ErrorKind::Unsupported, message));
-                }
-                None => {
-                    head.insert(FORMAT, FORMAT_VERSION).map_err(failed)?;
-                    head.insert(REVISION, 0).map_err(failed)?;
-                    true
-                }
-            }
+    fn with<T>(&self, work: impl FnOnce(&Database) -> io::Result<T>) -> io::Result<T> {
+        let mut slot = self.database.lock();
+        let database = match slot.take() {
+            Some(database) => database,
+            None => open_whole(&self.opener)?,
         };
-        if fresh {
-            return transaction.commit().map_err(failed);
+        let done = work(&database);
+        let full = |error: &io::Error| error.kind() == io::ErrorKind::StorageFull;
+        if !done.as_ref().is_err_and(full) {
+            *slot = Some(database);
         }
-        transaction.abort().map_err(failed)
+        done
     }
+}
+
+/// Opens a database and checks all of it.
+fn open_whole(opener: &Opener) -> io::Result<Database> {
+    let open = || {
+        let mut database = opener().map_err(open_failed)?;
+        database.check_integrity().map_err(open_failed)?;
+        claim(&database)?;
+        Ok(database)
+    };
+    catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|_| Err(damaged("its pages make no sense")))
+}
+
+fn begin_write(database: &Database) -> io::Result<WriteTransaction> {
+    let mut transaction = database.begin_write().map_err(failed)?;
+    transaction.set_two_phase_commit(true);
+    Ok(transaction)
+}
+
+/// Writes the head of a new file; checks that of an old one.
+fn claim(database: &Database) -> io::Result<()> {
+    let transaction = begin_write(database)?;
+    let fresh = {
+        let mut head = transaction.open_table(HEAD).map_err(failed)?;
+        transaction.open_table(PAIRS).map_err(failed)?;
+        let format = head.get(FORMAT).map_err(failed)?.map(|value| value.value());
+        match format {
+            Some(FORMAT_VERSION) => false,
+            Some(newer) => {
+                let message = format!("format version {newer}, this is {FORMAT_VERSION}");
+                return Err(io::Error::new(io::ErrorKind::Unsupported, message));
+            }
+            None => {
+                head.insert(FORMAT, FORMAT_VERSION).map_err(failed)?;
+                head.insert(REVISION, 0).map_err(failed)?;
+                true
+            }
+        }
+    };
+    if fresh {
+        return transaction.commit().map_err(failed);
+    }
+    transaction.abort().map_err(failed)
 }
 
 impl Meta for RedbMeta {
     fn get(&self, key: &str) -> io::Result<Option<Versioned>> {
-        let transaction = self.database.begin_read().map_err(failed)?;
-        let pairs = transaction.open_table(PAIRS).map_err(failed)?;
-        let pair = pairs.get(key).map_err(failed)?;
-        Ok(pair.map(|pair| versioned(pair.value())))
+        self.with(|database| get(database, key))
     }
 
     fn scan(&self, prefix: &str) -> io::Result<Vec<(String, Versioned)>> {
-        let transaction = self.database.begin_read().map_err(failed)?;
-        let pairs = transaction.open_table(PAIRS).map_err(failed)?;
-        let mut found = Vec::new();
-        for pair in pairs.range(prefix..).map_err(failed)? {
-            let (key, value) = pair.map_err(failed)?;
-            if !key.value().starts_with(prefix) {
-                break;
-            }
-            found.push((key.value().to_owned(), versioned(value.value())));
-        }
-        Ok(found)
+        self.with(|database| scan(database, prefix))
     }
 
     fn transact(&self, expect: &[MetaExpect], writes: &[MetaWrite]) -> io::Result<Transacted> {
-        let transaction = self.begin_write()?;
-        let revision = {
-            let mut pairs = transaction.open_table(PAIRS).map_err(failed)?;
-            for (key, expected) in expect {
-                let pair = pairs.get(key.as_str()).map_err(failed)?;
-                if pair.map(|pair| pair.value().0) != *expected {
-                    return Ok(Transacted::Conflict);
-                }
-            }
-            let mut head = transaction.open_table(HEAD).map_err(failed)?;
-            let last = head.get(REVISION).map_err(failed)?.map(|value| value.value());
-            let revision = last.unwrap_or(0) + 1;
-            head.insert(REVISION, revision).map_err(failed)?;
-            for write in writes {
-                match write {
-                    MetaWrite::Put(key, value) => {
-                        let pair = (revision, value.as_slice());
-                        pairs.insert(key.as_str(), pair).map_err(failed)?;
-                    }
-                    MetaWrite::Delete(key) => {
-                        pairs.remove(key.as_str()).map_err(failed)?;
-                    }
-                }
-            }
-            revision
-        };
-        transaction.commit().map_err(failed)?;
-        Ok(Transacted::Done(revision))
+        self.with(|database| transact(database, expect, writes))
     }
+}
+
+fn get(database: &Database, key: &str) -> io::Result<Option<Versioned>> {
+    let transaction = database.begin_read().map_err(failed)?;
+    let pairs = transaction.open_table(PAIRS).map_err(failed)?;
+    let pair = pairs.get(key).map_err(failed)?;
+    Ok(pair.map(|pair| versioned(pair.value())))
+}
+
+fn scan(database: &Database, prefix: &str) -> io::Result<Vec<(String, Versioned)>> {
+    let transaction = database.begin_read().map_err(failed)?;
+    let pairs = transaction.open_table(PAIRS).map_err(failed)?;
+    let mut found = Vec::new();
+    for pair in pairs.range(prefix..).map_err(failed)? {
+        let (key, value) = pair.map_err(failed)?;
+        if !key.value().starts_with(prefix) {
+            break;
+        }
+        found.push((key.value().to_owned(), versioned(value.value())));
+    }
+    Ok(found)
+}
+
+fn transact(
+    database: &Database,
+    expect: &[MetaExpect],
+    writes: &[MetaWrite],
+) -> io::Result<Transacted> {
+    let transaction = begin_write(database)?;
+    let revision = {
+        let mut pairs = transaction.open_table(PAIRS).map_err(failed)?;
+        for (key, expected) in expect {
+            let pair = pairs.get(key.as_str()).map_err(failed)?;
+            if pair.map(|pair| pair.value().0) != *expected {
+                return Ok(Transacted::Conflict);
+            }
+        }
+        let mut head = transaction.open_table(HEAD).map_err(failed)?;
+        let last = head.get(REVISION).map_err(failed)?.map(|value| value.value());
+        let revision = last.unwrap_or(0) + 1;
+        head.insert(REVISION, revision).map_err(failed)?;
+        for write in writes {
+            match write {
+                MetaWrite::Put(key, value) => {
+                    let pair = (revision, value.as_slice());
+                    pairs.insert(key.as_str(), pair).map_err(failed)?;
+                }
+                MetaWrite::Delete(key) => {
+                    pairs.remove(key.as_str()).map_err(failed)?;
+                }
+            }
+        }
+        revision
+    };
+    transaction.commit().map_err(failed)?;
+    Ok(Transacted::Done(revision))
 }
 
 fn versioned((revision, value): (u64, &[u8])) -> Versioned {

@@ -1,6 +1,9 @@
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use parking_lot::Mutex;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -129,4 +132,61 @@ proptest! {
             meta.transact(&[], &[put("topic/3", b"x")]).unwrap();
         }
     }
+}
+
+/// A file in memory on a disk that can fill up.
+#[derive(Clone, Debug, Default)]
+struct SmallDisk {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    full: Arc<AtomicBool>,
+}
+
+impl redb::StorageBackend for SmallDisk {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.bytes.lock().len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let at = usize::try_from(offset).unwrap();
+        out.copy_from_slice(&self.bytes.lock()[at..at + out.len()]);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.bytes.lock().resize(usize::try_from(len).unwrap(), 0);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        if self.full.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let at = usize::try_from(offset).unwrap();
+        self.bytes.lock()[at..at + data.len()].copy_from_slice(data);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_full_disk_passes() {
+    let disk = SmallDisk::default();
+    let same = disk.clone();
+    let open = move || redb::Database::builder().create_with_backend(same.clone());
+    let meta = RedbMeta::open_with(Box::new(open)).unwrap();
+    meta.transact(&[], &[put("a", b"before")]).unwrap();
+
+    disk.full.store(true, Ordering::SeqCst);
+    for _ in 0..2 {
+        let refused = meta.transact(&[], &[put("a", b"lost"), put("b", b"lost")]);
+        assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::StorageFull);
+    }
+    disk.full.store(false, Ordering::SeqCst);
+    assert_eq!(meta.get("a").unwrap().unwrap().value, b"before");
+    assert_eq!(meta.get("b").unwrap(), None);
+    let done = meta.transact(&[("a".to_owned(), Some(1))], &[put("a", b"after")]);
+    assert_eq!(done.unwrap(), Transacted::Done(2));
 }
