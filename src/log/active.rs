@@ -92,6 +92,7 @@ impl Active {
     pub(crate) fn is_full_for(
         &self,
         header: &BatchHeader,
+        last_offset: i64,
         size: u64,
         settings: &LogSettings,
     ) -> bool {
@@ -104,7 +105,7 @@ impl Active {
         });
         let index_entries = settings.segment_index_bytes as usize / 8;
         let time_entries = settings.segment_index_bytes as usize / 12;
-        let span = header.last_offset().saturating_sub(self.view.base_offset());
+        let span = last_offset.saturating_sub(self.view.base_offset());
         aged || self.position + size > limit
             || self.live.index.offset_entries() >= index_entries
             || self.live.index.time_entries() + 1 >= time_entries
