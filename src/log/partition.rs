@@ -383,9 +383,12 @@ impl PartitionLog {
         crash_point::pass("roll");
         self.dirty.dir = true;
         if let Some(active) = self.active.take() {
-            let sealed = active.seal()?;
+            let sealed = active.seal();
             self.dirty.paths.extend(sealed.paths());
-            write_snapshot(self)?;
+            if let Err(error) = write_snapshot(self) {
+                // The checkpoint knows more; this is for when it is lost.
+                tracing::debug!(dir = %self.dir.display(), %error, "no producer snapshot");
+            }
         }
         let mut segments = self.view.segments.load().as_ref().clone();
         segments.push(next.view.clone());

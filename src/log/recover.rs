@@ -270,8 +270,10 @@ impl<'a> Recovery<'a> {
         if self.clean || self.segments.is_empty() {
             return Ok(());
         }
+        // From the segment that ends at the recovery point or beyond: one that begins right there
+        // may be the leftover of a roll that failed, and the one before have gone on.
         let beyond =
-            self.segments.partition_point(|segment| segment.base_offset() <= self.recovery_point);
+            self.segments.partition_point(|segment| segment.base_offset() < self.recovery_point);
         for at in beyond.saturating_sub(1)..self.segments.len() {
             let segment = self.segments[at].clone();
             // A crash may lose the end of one segment and keep the next, which then would hide what

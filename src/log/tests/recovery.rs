@@ -336,7 +336,7 @@ fn a_staged_batch_is_synced_after_it_was_written() {
     rig.log.take_sync_work().run(&rig.files).unwrap();
     assert!(rig.log.take_sync_work().is_empty());
     rig.log.write_staged(staged).unwrap();
-    let (checkpoint, work) = rig.log.checkpoint().unwrap().unwrap();
+    let (checkpoint, work) = rig.log.checkpoint().unwrap();
     assert_eq!(checkpoint.recovery_point, 2);
     assert_eq!(work.files.len(), 1);
 }
