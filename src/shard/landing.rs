@@ -27,11 +27,46 @@ impl Completion for Landing {
                 }
             }
             Err(error) => {
+                // The batch is in its segment and may outlive the failure. KAFKA_STORAGE_ERROR
+                // would tell librdkafka that it was not stored, which then regroups it on its
+                // retry: no retry of a known batch any more, but a second copy.
                 if let Some((ack, _)) = self.parked {
-                    let fault = Fault::with(Code::KafkaStorageError, error.to_string());
+                    let code = Code::NotEnoughReplicasAfterAppend;
+                    let fault = Fault::with(code, error.to_string());
                     ack.complete(Err(Refused::from(fault)));
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ids::{TopicPartition, Uuid};
+    use crate::shard::tally::{Accepted, Tally};
+    use std::future::Future;
+    use std::io;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    #[test]
+    fn a_failed_commit_does_not_claim_that_nothing_was_stored() {
+        let tp = TopicPartition { topic_id: Uuid::from_u128(1), partition: 0 };
+        let view = PartitionView::new(tp, 0, 1);
+        let end = End { segment: None, position: 0, offset: 1 };
+        let tally = Tally::new(1);
+        let accepted = Accepted { base_offset: 0, log_append_time_ms: -1, log_start_offset: 0 };
+        let parked = Some((Ack::new(tally.clone(), 0), Ok(accepted)));
+        let error = CommitError::Failed(Arc::new(io::Error::other("the disk is gone")));
+        Landing { view: view.clone(), end, parked }.complete(Err(&error));
+
+        let finished = pin!(tally.finished());
+        let Poll::Ready(results) = finished.poll(&mut Context::from_waker(Waker::noop())) else {
+            panic!("the slot is filled");
+        };
+        let refused = results[0].as_ref().expect_err("not durable");
+        assert_eq!(refused.fault.kind(), Code::NotEnoughReplicasAfterAppend);
+        assert_eq!(view.high_watermark(), 0);
     }
 }
