@@ -46,6 +46,7 @@ pub struct PartitionView {
     epochs: ArcSwap<LeaderEpochs>,
     waiters: Mutex<FxHashMap<u64, Waker>>,
     closed: AtomicBool,
+    damage_told: AtomicBool,
 }
 
 impl PartitionView {
@@ -60,12 +61,20 @@ impl PartitionView {
             epochs: ArcSwap::default(),
             waiters: Mutex::default(),
             closed: AtomicBool::new(false),
+            damage_told: AtomicBool::new(false),
         })
     }
 
     #[must_use]
     pub const fn topic_partition(&self) -> TopicPartition {
         self.tp
+    }
+
+    /// Whether this is the first time that somebody wants to tell of damage here. Readers come
+    /// back to the same spot for as long as they live; the log needs one line.
+    #[must_use]
+    pub fn is_first_damage(&self) -> bool {
+        !self.damage_told.swap(true, Ordering::Relaxed)
     }
 
     /// The first offset there is.

@@ -350,13 +350,14 @@ impl Shard {
         collected.removed.append(&mut self.removed);
         for hosted in self.hosted.values_mut().filter(|hosted| hosted.changed) {
             match hosted.log.checkpoint() {
-                Some((checkpoint, work)) => {
+                Ok(Some((checkpoint, work))) => {
                     hosted.changed = false;
                     collected.changed.push(checkpoint);
                     collected.dirty.push(work);
                 }
                 // Staged batches wait; what lies before them is synced all the same.
-                None => collected.dirty.push(hosted.log.take_sync_work()),
+                Ok(None) => collected.dirty.push(hosted.log.take_sync_work()),
+                Err(error) => report(&hosted.partition, &error, "the checkpoint has to wait"),
             }
         }
         collected

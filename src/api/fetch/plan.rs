@@ -10,6 +10,7 @@ use crate::api::Services;
 use crate::api::reply::Chunk;
 use crate::api::topics;
 use crate::base::fault::{Code, Fault};
+use crate::log::error::ReadError;
 use crate::log::read::{self, ReadHint, Slice};
 use crate::shard::registry::Partition;
 
@@ -128,6 +129,17 @@ fn look_at(item: &Item, room: u64, first: bool, depth: Depth) -> Option<Look> {
     };
     Some(match read {
         Ok(slice) => Look { error: None, watermarks, diverging: None, slice: Some(slice) },
-        Err(error) => Look::failed(Fault::from(error).kind(), watermarks),
+        Err(error) => {
+            report_damage(partition, &error);
+            Look::failed(Fault::from(error).kind(), watermarks)
+        }
     })
+}
+
+fn report_damage(partition: &Partition, error: &ReadError) {
+    let is_damage = !matches!(error, ReadError::OutOfRange { .. });
+    if is_damage && partition.view.is_first_damage() {
+        let (topic, index) = (&partition.topic_name, partition.tp.partition);
+        tracing::error!("{topic}-{index}: {error}; what else is in it is served");
+    }
 }
