@@ -50,7 +50,7 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture(scope="session")
 def admin(broker):
-    return AdminClient({"bootstrap.servers": broker.bootstrap, "log.connection.close": False})
+    return AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
 
 
 @pytest.fixture
@@ -75,10 +75,10 @@ def pytest_runtest_logreport(report):
         function, _, parameters = report.nodeid.split("::")[-1].partition("[")
         client = next((name for name in peers.ALL if parameters.startswith(name)), None)
         client = client or dict(report.user_properties).get("client", "-")
-        RESULTS[client, function.removeprefix("test_").replace("_", " ")][report.outcome] += 1
+        row = client, function.removeprefix("test_").replace("_", " ")
+        RESULTS[row][report.outcome] += 1
         if report.outcome == "skipped" and isinstance(report.longrepr, tuple):
-            REASONS[client, function.removeprefix("test_").replace("_", " ")].add(
-                report.longrepr[2].removeprefix("Skipped: "))
+            REASONS[row].add(report.longrepr[2].removeprefix("Skipped: "))
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -44,7 +44,7 @@ class Confluent:
     def settings(self, **more):
         return {"bootstrap.servers": self.bootstrap, "message.max.bytes": MAX_REQUEST_BYTES,
                 "receive.message.max.bytes": 2 * MAX_REQUEST_BYTES,
-                "log.connection.close": False, **more}
+                "log_level": 0, **more}
 
     def produce(self, topic, records, partition=0, codec="none", acks="all", idempotent=False):
         producer = confluent_kafka.Producer(self.settings(**{
@@ -141,7 +141,7 @@ class KafkaPython:
             raise Refused(repr(error)) from error
         finally:
             producer.close()
-        return offsets
+        return [-1] * len(records) if acks == "0" else offsets
 
     def consumer(self):
         return kafka_python.KafkaConsumer(

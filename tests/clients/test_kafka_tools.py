@@ -119,7 +119,7 @@ def test_client_compatibility_probe(tool, make_topic, request):
     topic = make_topic()
     acls = "true" if request.config.getoption("--broker") == "kafka" else "false"
     tool("ClientCompatibilityTest", "--topic", topic, "--offsets-for-times-supported", "true",
-         "--cluster-id-supported", "true", "--expect-record-too-large-exception", "true",
+         "--cluster-id-supported", "true", "--expect-record-too-large-exception", "false",
          "--num-cluster-nodes", "1", "--create-topics-supported", "true", "--describe-acls-supported", acls,
          "--describe-configs-supported", "true", "--idempotent-producer-supported", "true")
 

@@ -76,7 +76,8 @@ class Partition:
         if offsets[number] not in (ABSENT, offset):
             self.fault("doubled", f"{parts_of(value)} stands at {offsets[number]} and is {how} at {offset}")
         self.values[offset] = value
-        offsets[number] = offset
+        if offsets[number] == ABSENT:
+            offsets[number] = offset
 
     def reading(self):
         """A full read from offset 0; feed it every record, then close it with the log end."""

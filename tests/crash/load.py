@@ -113,8 +113,12 @@ class Load:
     def in_flight(self):
         return sum(writer.in_flight for writer in self.writers)
 
-    def faults(self):
-        return [(place, fault) for place in self.places for fault in place.history.faults]
+    def take_faults(self):
+        """What has been found since the last call."""
+        found = [(place, fault) for place in self.places for fault in place.history.faults]
+        for place in self.places:
+            place.history.faults.clear()
+        return found
 
     def run_until(self, condition, deadline_s):
         """Keeps every writer busy until the condition holds."""

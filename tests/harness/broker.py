@@ -18,12 +18,12 @@ ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = ROOT / "tests" / ".env"
 # Below the kernel's range for outgoing connections, so that no client of a test is given a port
 # that a broker needs again after a restart.
-PORTS = iter(range(int(os.environ.get("KLAMM_TEST_PORT", 28100)), 32000))
+PORTS = iter(range(int(os.environ.get("TEST_FIRST_PORT", 28100)), 32000))
 
 
 def binary():
-    """The broker under test: KLAMM_BIN, else the release build, else the debug build."""
-    named = os.environ.get("KLAMM_BIN")
+    """The broker under test: TEST_BROKER, else the release build, else the debug build."""
+    named = os.environ.get("TEST_BROKER")
     candidates = [Path(named)] if named else [ROOT / "target" / kind / "klamm" for kind in ("release", "debug")]
     for path in candidates:
         if path.exists():
@@ -41,6 +41,11 @@ def free_port():
             except OSError:
                 continue
     raise OSError("no free port")
+
+
+def _inherited():
+    """The environment without what the broker would take for its settings."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("KLAMM_")}
 
 
 class Klamm:
@@ -90,7 +95,7 @@ class Klamm:
         with open(self._path("stdout"), "wb") as out, open(self._path("stderr"), "wb") as err:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
-                env={**os.environ, **self.environment, **environment})
+                env={**_inherited(), **self.environment, **environment})
         return self
 
     def start(self, deadline_s=60.0, **environment):
@@ -146,11 +151,11 @@ class Kafka:
     def bootstrap(self):
         return f"127.0.0.1:{self.port}"
 
-    def start(self):
+    def start(self, deadline_s=90.0):
         settings = [f"{key}={value}" for key, value in self.overrides.items()]
         began = time.monotonic()
         subprocess.run([self.STARTER, "start", self.scratch, str(self.port), *settings],
-                       check=True, stdout=subprocess.DEVNULL)
+                       check=True, stdout=subprocess.DEVNULL, timeout=deadline_s)
         self.started_in_s = time.monotonic() - began
         return self
 

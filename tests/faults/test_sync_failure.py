@@ -1,0 +1,65 @@
+"""A sync that fails once (fsyncgate): the kernel may say yes the next time, and the data is gone.
+The broker stops with exit code 4 and acknowledges nothing after it."""
+
+import subprocess
+import threading
+
+import pytest
+
+import records as corpus
+from harness import wait
+
+# What a commit calls: the ring's write is its own sync (O_DSYNC), a bulk commit syncs the segment.
+CASES = {"write of the commit ring": ("pwritev,pwritev2,pwrite64,writev", 100),
+         "sync of a segment": ("fdatasync,fsync", 600_000)}
+
+
+class Injection:
+    """strace on a running broker that makes the named calls on these files fail with EIO."""
+
+    def __init__(self, process, calls, paths, scratch):
+        words = ["strace", "-f", "-p", str(process.pid), "-o", str(scratch / "strace"),
+                 "-e", f"trace={calls}", "-e", f"inject={calls}:error=EIO:when=1"]
+        for path in paths:
+            words += ["-P", str(path)]
+        self.errors = scratch / "strace.errors"
+        with open(self.errors, "wb") as output:
+            self.tracer = subprocess.Popen(words, stdout=output, stderr=output)
+        try:
+            wait.until(lambda: b"attached" in self.errors.read_bytes(), "strace", 10)
+        except TimeoutError:
+            self.tracer.kill()
+            pytest.skip(f"strace may not attach here: {self.errors.read_text(errors='replace')}")
+
+    def close(self):
+        self.tracer.kill()
+        self.tracer.wait()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_failed_sync_ends_the_broker(serve, tmp_path, case):
+    calls, value_bytes = CASES[case]
+    session = serve()
+    session.make_topic("t", max_message_bytes=2_000_000)
+    acked = [(offset, record) for record in corpus.of_size(*[value_bytes] * 5)
+             for offset in session.produce("t", [record])]
+    ring = list((session.broker.data_dir / "commit").iterdir())
+    segments = list(session.folder("t").glob("*.log"))
+    injection = Injection(session.broker.process, calls, ring if value_bytes < 1000 else segments, tmp_path)
+    after = []
+
+    def produce():
+        try:
+            after.append(session.produce("t", corpus.of_size(value_bytes), acks="all"))
+        except Exception as refusal:  # whatever it is called, it is no acknowledgement
+            after.append(refusal)
+    writer = threading.Thread(target=produce, daemon=True)
+    writer.start()
+    try:
+        assert session.broker.wait_exit(20) == 4, session.broker.output()
+    finally:
+        injection.close()
+    assert not any(isinstance(answer, list) for answer in after), "acknowledged after a failed sync"
+    session.broker.start()
+    for offset, record in acked:
+        assert session.client.consume("t", offset, 1) == [record.at(offset)]
