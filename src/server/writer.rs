@@ -176,6 +176,9 @@ impl Writer {
             }
         }
         let flags = SendFlags::NOSIGNAL | more;
+        if let [one] = &slices[..] {
+            return Ok(rustix::net::send(socket, one, flags)?);
+        }
         Ok(rustix::net::sendmsg(socket, &slices, &mut SendAncillaryBuffer::default(), flags)?)
     }
 
