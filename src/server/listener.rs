@@ -17,6 +17,7 @@ use super::registry::{Registry, Slot};
 use super::service::Service;
 use super::settings::Limits;
 use crate::api::connection::ListenerInfo;
+use crate::base::metrics::Counter;
 use crate::base::settings;
 
 /// The least backlog, whatever is configured.
@@ -93,14 +94,23 @@ impl Listener {
                 }
             };
             let Some(slot) = registry.enter(address.ip(), permit) else {
-                shared.metrics.connections_refused.add(1);
-                tracing::debug!(%address, "refused: max.connections.per.ip reached");
+                refused(&shared.metrics.connections_refused, address, &shared.limits);
                 continue;
             };
             shared.metrics.connections_accepted.add(1);
             let state = shared.service.connect(&info, address);
             tokio::spawn(serve_one(Arc::clone(&shared), state, slot, socket, address));
         }
+    }
+}
+
+/// Counts a refusal, and logs it ever more rarely: a client that keeps coming must not fill the
+/// log.
+fn refused(count: &Counter, address: SocketAddr, limits: &Limits) {
+    count.add(1);
+    let (ip, limit, total) = (address.ip(), limits.max_connections_per_ip, count.get());
+    if total.is_power_of_two() {
+        tracing::warn!(%ip, limit, total, "connection refused: max.connections.per.ip reached");
     }
 }
 
