@@ -13,5 +13,6 @@ pub mod log;
 pub mod ops;
 pub mod server;
 pub mod shard;
+pub mod sim;
 pub mod store;
 pub mod wire;

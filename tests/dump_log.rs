@@ -46,7 +46,7 @@ fn batch(n: i32, timestamp_type: TimestampType) -> ValidBatch {
         max_decompressed_bytes: 1 << 20,
         open_compressed: true,
     };
-    validate(builder.build().unwrap(), 9, &rules, NOW_MS).unwrap()
+    validate(builder.build().expect("the test directory works"), 9, &rules, NOW_MS).unwrap()
 }
 
 struct Written {
@@ -70,23 +70,26 @@ impl Written {
             index_interval_bytes: 512,
             ..LogSettings::default()
         };
-        let opened =
-            PartitionLog::open(store, identity.clone(), settings, hint, epoch, NOW_MS).unwrap();
+        let opened = PartitionLog::open(store, identity.clone(), settings, hint, epoch, NOW_MS)
+            .expect("the test directory works");
         opened.0
     }
 
     fn append(&mut self, batches: std::ops::Range<i32>, timestamp_type: TimestampType) {
         for n in batches {
             let now_ms = NOW_MS + i64::from(n * 10);
-            let appended = self.log.append(&mut batch(n, timestamp_type), now_ms).unwrap();
+            let appended = self
+                .log
+                .append(&mut batch(n, timestamp_type), now_ms)
+                .expect("the test directory works");
             self.log.view().advance(&appended.end);
         }
     }
 
     fn restart(self, epoch: i32) -> Self {
         let Self { log, store, identity } = self;
-        let (checkpoint, work) = log.close().unwrap();
-        work.run(&LocalFiles).unwrap();
+        let (checkpoint, work) = log.close().expect("the test directory works");
+        work.run(&LocalFiles).expect("the test directory works");
         let hint = OpenHint {
             recovery_point: checkpoint.recovery_point,
             log_start: checkpoint.log_start,
@@ -107,8 +110,10 @@ impl Written {
 }
 
 fn files(dir: &Path, suffix: &str) -> Vec<PathBuf> {
-    let mut paths: Vec<PathBuf> =
-        std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(dir)
+        .expect("the test directory works")
+        .map(|entry| entry.unwrap().path())
+        .collect();
     paths.retain(|path| path.to_string_lossy().ends_with(suffix));
     paths.sort();
     paths
@@ -121,7 +126,7 @@ fn dump(flags: &[&str], paths: &[PathBuf]) -> String {
         .args(["tool", "DumpLogSegments", "--files", &list.join(",")])
         .args(flags)
         .output()
-        .unwrap();
+        .expect("the test directory works");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
     text
@@ -130,7 +135,7 @@ fn dump(flags: &[&str], paths: &[PathBuf]) -> String {
 #[test]
 #[ignore = "needs Java and Kafka's jars; run with --ignored"]
 fn kafka_dump_log_verifies_all_files() {
-    let scratch = tempfile::tempdir().unwrap();
+    let scratch = tempfile::tempdir().expect("the test directory works");
     let mut written = Written::new(scratch.path());
     written.append(0..150, TimestampType::CreateTime);
     let mut written = written.restart(1);
@@ -158,6 +163,7 @@ fn kafka_dump_log_verifies_all_files() {
     }
     let text = dump(&[], &files(dir, ".snapshot"));
     assert!(text.contains("producerId: 2297"), "{text}");
-    let epochs = std::fs::read_to_string(dir.join("leader-epoch-checkpoint")).unwrap();
+    let epochs = std::fs::read_to_string(dir.join("leader-epoch-checkpoint"))
+        .expect("the test directory works");
     assert_eq!(epochs.lines().count(), 5, "{epochs}");
 }

@@ -38,9 +38,15 @@ impl Active {
     /// Creates the file of a new segment.
     pub(crate) fn create(store: &LogStore, dir: &Arc<Path>, base_offset: i64) -> io::Result<Self> {
         let view = SegmentView::new(store, dir.clone(), base_offset, 0, 0);
-        let file = store.files().open(&view.path(FileKind::Log), OpenMode::Write)?;
+        let path = view.path(FileKind::Log);
+        let file = store.files().open(&path, OpenMode::Write)?;
         // A leftover of a roll that failed half-way: nothing in it was ever published.
-        file.resize(Resize::Cut(0))?;
+        if let Err(error) = file.resize(Resize::Cut(0)) {
+            // Nothing goes on in it: recovery must not find it. If it does, it sees that it is
+            // behind what the segment before holds by then.
+            let _ = store.files().remove(&path);
+            return Err(error);
+        }
         let live = Arc::new(Live { file, index: MemoryIndex::default() });
         view.set_live(Some(live.clone()));
         Ok(Self {
@@ -92,6 +98,7 @@ impl Active {
     pub(crate) fn is_full_for(
         &self,
         header: &BatchHeader,
+        last_offset: i64,
         size: u64,
         settings: &LogSettings,
     ) -> bool {
@@ -104,7 +111,7 @@ impl Active {
         });
         let index_entries = settings.segment_index_bytes as usize / 8;
         let time_entries = settings.segment_index_bytes as usize / 12;
-        let span = header.last_offset().saturating_sub(self.view.base_offset());
+        let span = last_offset.saturating_sub(self.view.base_offset());
         aged || self.position + size > limit
             || self.live.index.offset_entries() >= index_entries
             || self.live.index.time_entries() + 1 >= time_entries
@@ -188,11 +195,11 @@ impl Active {
         self.flush_index()
     }
 
-    /// Ends writing for good: from here on the segment is read through its index files.
-    pub(crate) fn seal(mut self) -> io::Result<Arc<SegmentView>> {
-        self.finish()?;
+    /// Ends writing for good: from here on the segment is read through its index files, which
+    /// [`Active::finish`] has written.
+    pub(crate) fn seal(self) -> Arc<SegmentView> {
         self.view.set_checked(self.index_on_disk);
         self.view.set_live(None);
-        Ok(self.view)
+        self.view
     }
 }

@@ -60,7 +60,7 @@ pub struct Staged {
 }
 
 impl Staged {
-    /// What the append will have done. `None` in `end` of a duplicate: nothing is to be written.
+    /// What the append will have done. Of a duplicate nothing is to be committed or written.
     #[must_use]
     pub const fn appended(&self) -> &Appended {
         &self.appended
@@ -198,6 +198,7 @@ impl PartitionLog {
     /// The log is then as before. After [`AppendError::Storage`] it goes on as soon as the disk
     /// does.
     pub fn append(&mut self, batch: &mut ValidBatch, now_ms: i64) -> Result<Appended, AppendError> {
+        self.settle();
         let producer = sequenced(batch.header());
         if let Some(duplicate) = self.duplicate(producer)? {
             return Ok(duplicate);
@@ -208,27 +209,39 @@ impl PartitionLog {
         Ok(self.note(batch.header(), producer, size, now_ms))
     }
 
+    /// Makes ready for [`PartitionLog::stage`]: judges the batch and takes its disk space, so
+    /// that staging it next can not fail. Of an append to several partitions all are made ready
+    /// before the first is staged: what is staged can not be taken back.
+    ///
+    /// # Errors
+    /// As [`PartitionLog::append`]; nothing has changed.
+    pub fn ready(&mut self, batch: &ValidBatch) -> Result<(), AppendError> {
+        self.settle();
+        if self.duplicate(sequenced(batch.header()))?.is_none() {
+            let last_offset = self.end + i64::from(batch.header().last_offset_delta);
+            self.place(batch.header(), last_offset, batch.size_bytes() as u64)?;
+        } else {
+            // A retry in a log that nothing was appended to since it was opened.
+            self.make_active()?;
+        }
+        let size = batch.size_bytes() as u64;
+        Ok(self.active.as_mut().expect("made in either case").reserve_staged(size)?)
+    }
+
     /// Takes offset and place for a batch that is written by [`PartitionLog::write_staged`].
     /// Batches appended after it come to lie behind it.
     ///
     /// # Errors
-    /// As [`PartitionLog::append`]; disk space is reserved here so that a full disk shows before
-    /// anything is committed.
+    /// As [`PartitionLog::ready`], which it repeats.
     pub fn stage(&mut self, batch: &mut ValidBatch, now_ms: i64) -> Result<Staged, AppendError> {
+        self.ready(batch)?;
         let producer = sequenced(batch.header());
-        let duplicate = self.duplicate(producer)?;
-        let is_duplicate = duplicate.is_some();
-        let size = if is_duplicate { 0 } else { self.stamp_and_place(batch, now_ms)? };
-        if self.active.is_none() {
-            // A duplicate in a log that nothing was appended to since it was opened.
-            self.make_active()?;
-        }
-        let active = self.active.as_mut().expect("a place was just made");
-        active.reserve_staged(size)?;
+        let active = self.active.as_ref().expect("made ready");
         let (file, position) = (active.file().clone(), active.position);
-        let appended = match duplicate {
+        let appended = match self.duplicate(producer)? {
             Some(appended) => appended,
             None => {
+                let size = self.stamp_and_place(batch, now_ms)?;
                 self.staged += 1;
                 self.note(batch.header(), producer, size, now_ms)
             }
@@ -262,6 +275,10 @@ impl PartitionLog {
     pub fn append_replayed(&mut self, batch: &Bytes, now_ms: i64) -> Result<Replayed, ReplayError> {
         let header = BatchHeader::parse(batch).map_err(|_| ReplayError::Malformed)?;
         if header.last_offset() < self.end {
+            // Its segment may be deleted since, and with it what it told of its producer.
+            if let Some(producer) = sequenced(&header) {
+                self.record(producer, &header, now_ms);
+            }
             return Ok(Replayed::AlreadyThere);
         }
         let (log_end, base_offset) = (self.end, header.base_offset);
@@ -269,11 +286,27 @@ impl PartitionLog {
             return Err(ReplayError::Gap { log_end, base_offset });
         }
         let size = batch.len() as u64;
-        self.place(&header, size)?;
+        self.place(&header, header.last_offset(), size)?;
         let active = self.active.as_mut().expect("a place was just made");
         active.write(&[IoSlice::new(batch)])?;
         self.note(&header, sequenced(&header), size, now_ms);
         Ok(Replayed::Appended)
+    }
+
+    /// Once the commit log is replayed: what was deleted stays deleted, even where a crash has
+    /// taken the records themselves, so the log goes on at its start.
+    pub(crate) fn settle(&mut self) {
+        let log_start = self.view.log_start();
+        if self.end < log_start {
+            self.end = log_start;
+            self.fresh_segment = true;
+            self.view.set_log_end(log_start);
+        }
+    }
+
+    fn record(&mut self, producer: Sequenced, header: &BatchHeader, now_ms: i64) {
+        let offsets = (header.base_offset, header.last_offset());
+        self.producers.record(producer, offsets, header.max_timestamp_ms, now_ms);
     }
 
     fn duplicate(&self, producer: Option<Sequenced>) -> Result<Option<Appended>, AppendError> {
@@ -294,16 +327,20 @@ impl PartitionLog {
         let append_time_ms = appended.then_some(now_ms);
         batch.stamp(self.end, self.leader_epoch, append_time_ms);
         let size = batch.size_bytes() as u64;
-        self.place(batch.header(), size)?;
+        self.place(batch.header(), batch.header().last_offset(), size)?;
         Ok(size)
     }
 
     /// Makes sure that the active segment can take this batch at its end.
-    fn place(&mut self, header: &BatchHeader, size: u64) -> io::Result<()> {
+    fn place(&mut self, header: &BatchHeader, last_offset: i64, size: u64) -> io::Result<()> {
         self.make_active()?;
         let active = self.active.as_ref().expect("made in the line before");
-        if active.is_full_for(header, size, &self.settings) {
+        // Staged batches are holes until they are written: recovery sees a hole by what lies
+        // behind it in the same file, so none may be the last in a segment.
+        if self.staged == 0 && active.is_full_for(header, last_offset, size, &self.settings) {
             self.roll()?;
+        } else if active.position + size > u64::from(MAX_SEGMENT_BYTES) {
+            return Err(io::ErrorKind::FileTooLarge.into());
         }
         let limit = u64::from(self.settings.segment_bytes.min(MAX_SEGMENT_BYTES));
         let ahead = u64::from(self.settings.reserve_bytes);
@@ -313,11 +350,14 @@ impl PartitionLog {
 
     /// Opens the last segment for writing, or begins the first one.
     fn make_active(&mut self) -> io::Result<()> {
+        if self.fresh_segment {
+            return self.roll();
+        }
         if self.active.is_some() {
             return Ok(());
         }
         let last = self.view.segments.load().last().cloned();
-        match last.filter(|_| !self.fresh_segment) {
+        match last {
             Some(last) => {
                 let interval_bytes = u64::from(self.settings.index_interval_bytes);
                 self.active = Some(Active::resume(&self.store, &last, interval_bytes)?);
@@ -343,9 +383,12 @@ impl PartitionLog {
         crash_point::pass("roll");
         self.dirty.dir = true;
         if let Some(active) = self.active.take() {
-            let sealed = active.seal()?;
+            let sealed = active.seal();
             self.dirty.paths.extend(sealed.paths());
-            write_snapshot(self)?;
+            if let Err(error) = write_snapshot(self) {
+                // The checkpoint knows more; this is for when it is lost.
+                tracing::debug!(dir = %self.dir.display(), %error, "no producer snapshot");
+            }
         }
         let mut segments = self.view.segments.load().as_ref().clone();
         segments.push(next.view.clone());
@@ -368,8 +411,7 @@ impl PartitionLog {
         active.note(header, size, u64::from(self.settings.index_interval_bytes));
         let (base_offset, last_offset) = (header.base_offset, header.last_offset());
         if let Some(producer) = producer {
-            let offsets = (base_offset, last_offset);
-            self.producers.record(producer, offsets, header.max_timestamp_ms, now_ms);
+            self.record(producer, header, now_ms);
         }
         if self.epochs.assign(header.leader_epoch, base_offset) {
             self.view.set_epochs(self.epochs.clone());
@@ -443,15 +485,16 @@ impl PartitionLog {
 
     /// The partition's part of a checkpoint, and what must be synced before that counts. `None`
     /// while staged batches wait to be written: their state may not outlive them.
-    ///
-    /// # Errors
-    /// Index files could not be written; a later checkpoint may succeed.
-    pub fn checkpoint(&mut self) -> io::Result<Option<(PartitionCheckpoint, SyncWork)>> {
+    pub fn checkpoint(&mut self) -> Option<(PartitionCheckpoint, SyncWork)> {
         if self.staged > 0 {
-            return Ok(None);
+            return None;
         }
-        if let Some(active) = self.active.as_mut().filter(|active| active.dirty) {
-            active.flush_index()?;
+        self.settle();
+        if let Some(active) = self.active.as_mut().filter(|active| active.dirty)
+            && let Err(error) = active.flush_index()
+        {
+            // Recovery makes the index again; what must not wait for room is the sync.
+            tracing::debug!(dir = %self.dir.display(), %error, "the index is not on disk yet");
         }
         let checkpoint = PartitionCheckpoint {
             tp: self.identity.tp,
@@ -461,7 +504,7 @@ impl PartitionLog {
         };
         // One checkpoint is asked for after the other: what the last one handed out is synced.
         self.synced_below = std::mem::replace(&mut self.handed_out, self.end);
-        Ok(Some((checkpoint, self.take_sync_work())))
+        Some((checkpoint, self.take_sync_work()))
     }
 
     /// Ends writing: completes the index files, gives reserved blocks back, leaves a snapshot.
@@ -479,7 +522,7 @@ impl PartitionLog {
         if dirty {
             write_snapshot(&mut self)?;
         }
-        let (checkpoint, work) = self.checkpoint()?.expect("nothing is staged");
+        let (checkpoint, work) = self.checkpoint().expect("nothing is staged");
         Ok((checkpoint, work))
     }
 

@@ -23,6 +23,7 @@ use super::scan::{Depth, Flaw, Placed, Scanner, Step};
 use super::segment::{SegmentView, file_name};
 use super::settings::{LogSettings, MAX_SEGMENT_BYTES};
 use super::view::PartitionView;
+use crate::store::local::forget_cached;
 use crate::store::{DirEntry, OpenMode, Resize};
 
 /// Producer snapshots kept: the latest, and one in case it is damaged.
@@ -105,7 +106,7 @@ impl PartitionLog {
         recovery.recall_snapshots(&mut found.snapshots).map_err(failed)?;
         let first = recovery.segments.first().map_or(0, |segment| segment.base_offset());
         let log_start = log_start.max(first);
-        let end = recovery.end.max(log_start);
+        let end = recovery.end;
         let view = PartitionView::new(identity.tp, log_start, end);
         view.set_segments(recovery.segments);
         view.set_epochs(recovery.epochs.clone());
@@ -122,7 +123,7 @@ impl PartitionLog {
             named: false,
             synced_below: recovery.recovery_point,
             handed_out: recovery.recovery_point,
-            fresh_segment: end > recovery.end || recovery.report.lost_from.is_some(),
+            fresh_segment: recovery.behind,
             staged: 0,
             dirty: recovery.dirty,
             condemned: recovery.condemned,
@@ -134,6 +135,7 @@ impl PartitionLog {
         log.set_leader_epoch(leader_epoch);
         log.producers.expire(now_ms, log.settings.producer_expiry_ms);
         if clean {
+            log.settle();
             log.view.advance(&log.end());
         }
         recovery.report.log(&log.identity);
@@ -218,6 +220,7 @@ struct Recovery<'a> {
     dir: Arc<Path>,
     settings: LogSettings,
     recovery_point: i64,
+    log_start: i64,
     clean: bool,
     leader_epoch: i32,
     now_ms: i64,
@@ -227,6 +230,8 @@ struct Recovery<'a> {
     dirty: Dirty,
     condemned: VecDeque<(i64, PathBuf)>,
     end: i64,
+    /// The segments end below the log's end.
+    behind: bool,
     report: RecoveryReport,
 }
 
@@ -243,6 +248,7 @@ impl<'a> Recovery<'a> {
         Self {
             store,
             recovery_point: hint.recovery_point,
+            log_start: hint.log_start,
             clean: hint.clean,
             leader_epoch,
             now_ms,
@@ -254,6 +260,7 @@ impl<'a> Recovery<'a> {
             dirty: Dirty::default(),
             condemned: VecDeque::new(),
             end: hint.recovery_point,
+            behind: false,
             report: RecoveryReport::default(),
         }
     }
@@ -263,8 +270,10 @@ impl<'a> Recovery<'a> {
         if self.clean || self.segments.is_empty() {
             return Ok(());
         }
+        // From the segment that ends at the recovery point or beyond: one that begins right there
+        // may be the leftover of a roll that failed, and the one before have gone on.
         let beyond =
-            self.segments.partition_point(|segment| segment.base_offset() <= self.recovery_point);
+            self.segments.partition_point(|segment| segment.base_offset() < self.recovery_point);
         for at in beyond.saturating_sub(1)..self.segments.len() {
             let segment = self.segments[at].clone();
             // A crash may lose the end of one segment and keep the next, which then would hide what
@@ -284,7 +293,10 @@ impl<'a> Recovery<'a> {
             }
         }
         if self.end < self.recovery_point {
-            self.report.lost_from.get_or_insert(self.end);
+            if self.end.max(self.log_start) < self.recovery_point {
+                self.report.lost_from.get_or_insert(self.end);
+            }
+            self.behind = true;
             self.end = self.recovery_point;
         }
         self.dirty.epochs |= self.epochs.cut_tail(self.end);
@@ -316,6 +328,8 @@ impl<'a> Recovery<'a> {
         let durable = self.skip_durable(segment, loaded.as_ref())?;
         let Some(from) = durable else { return Ok(None) };
         let file = segment.file()?;
+        // The last run may have ended because a sync failed.
+        forget_cached(&*file, from);
         let mut scanner = Scanner::new(&*file, Depth::Checksums, (from, size), self.end);
         let flaw = loop {
             match scanner.step()? {
@@ -401,14 +415,15 @@ impl<'a> Recovery<'a> {
         Ok(())
     }
 
-    /// Producers that are known from a snapshot only: the batches they stand for are deleted, or
-    /// the checkpoint is lost. A snapshot from beyond the log's end tells of what is gone.
+    /// Producers that are known from a snapshot only: the batches they stand for are deleted. A
+    /// snapshot from beyond the log's end tells of what is gone.
     fn recall_snapshots(&mut self, snapshots: &mut Vec<i64>) -> io::Result<()> {
         let name = |offset: i64| self.dir.join(format!("{offset:020}.snapshot"));
         for offset in snapshots.extract_if(.., |offset| *offset > self.end) {
             self.store.files().remove(&name(offset))?;
+            self.dirty.dir = true;
         }
-        if self.recovery_point > 0 {
+        if self.clean {
             return Ok(());
         }
         let Some(latest) = snapshots.last() else { return Ok(()) };

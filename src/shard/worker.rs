@@ -350,14 +350,13 @@ impl Shard {
         collected.removed.append(&mut self.removed);
         for hosted in self.hosted.values_mut().filter(|hosted| hosted.changed) {
             match hosted.log.checkpoint() {
-                Ok(Some((checkpoint, work))) => {
+                Some((checkpoint, work)) => {
                     hosted.changed = false;
                     collected.changed.push(checkpoint);
                     collected.dirty.push(work);
                 }
                 // Staged batches wait; what lies before them is synced all the same.
-                Ok(None) => collected.dirty.push(hosted.log.take_sync_work()),
-                Err(error) => report(&hosted.partition, &error, "the checkpoint has to wait"),
+                None => collected.dirty.push(hosted.log.take_sync_work()),
             }
         }
         collected

@@ -223,3 +223,13 @@ pub fn space(path: &Path) -> io::Result<Space> {
     let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
     Ok(Space { total_bytes: bytes(stat.f_blocks), usable_bytes: bytes(stat.f_bavail) })
 }
+
+/// Lets the page cache forget what it holds of a file from `position` on and need not write, so
+/// that the next read is of the disk: after a failed sync the cache shows bytes that were never
+/// written. Best effort.
+pub fn forget_cached(file: &dyn File, position: u64) {
+    if let Some(descriptor) = file.descriptor() {
+        // Advice: a refusal changes nothing but what is read.
+        let _ = rustix::fs::fadvise(descriptor, position, None, rustix::fs::Advice::DontNeed);
+    }
+}

@@ -94,7 +94,7 @@ pub fn recover(dir: &Path, durability: Durability, env: &Env) -> Recovered {
     assert_eq!(end.later_frames, 0, "no commit is lost: {end:?}");
     let mut partitions = Vec::new();
     for log in &mut logs {
-        let (partition, work) = log.checkpoint().expect("indexes").expect("nothing is staged");
+        let (partition, work) = log.checkpoint().expect("nothing is staged");
         work.run(&*files).expect("the disk works");
         partitions.push(partition);
         log.view().advance(&log.end());

@@ -125,6 +125,9 @@ impl CommitLog {
         if log.full.is_empty() {
             let first = log.create_file(log.settings.file_bytes)?;
             log.free.push(first);
+        } else {
+            // A crash may have come between the making of a file and the sync of its name.
+            log.files.sync_dir(dir)?;
         }
         tracing::info!(
             dir = %dir.display(),

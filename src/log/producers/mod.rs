@@ -171,10 +171,15 @@ impl Producers {
         }
     }
 
-    /// Adds what an older source knows of a producer that is not known otherwise.
+    /// Takes over what another source knows, where that is newer.
     pub fn recall(&mut self, state: ProducerState) {
-        if self.by_id.len() < self.max {
-            self.by_id.entry(state.producer_id).or_insert(state);
+        let last_offset = |state: &ProducerState| state.batches.last().map(|last| last.last_offset);
+        let is_newer = match self.by_id.get(&state.producer_id) {
+            Some(known) => last_offset(known) < last_offset(&state),
+            None => self.by_id.len() < self.max,
+        };
+        if is_newer {
+            self.by_id.insert(state.producer_id, state);
         }
     }
 

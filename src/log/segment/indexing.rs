@@ -1,8 +1,9 @@
 //! A segment's indexes: searched, checked before first use, made again from the log.
 
 use std::io;
+use std::sync::Arc;
 
-use super::SegmentView;
+use super::{Live, SegmentView};
 use crate::log::cache::FileKind;
 use crate::log::index::disk::{self, Loaded, Written};
 use crate::log::index::growing::MemoryIndex;
@@ -10,16 +11,22 @@ use crate::log::index::{OffsetEntry, TimeEntry};
 use crate::log::scan::{Depth, Placed, Scanner, Step};
 use crate::store::OpenMode;
 
+/// Where a segment's index is.
+enum Indexed {
+    Memory(Arc<Live>),
+    /// In files that were checked, with so many entries.
+    Files(Written),
+}
+
 impl SegmentView {
     /// A position at which a batch begins and before which no batch reaches `offset`. Blocks
     /// unless the segment is live.
     pub(crate) fn position_before(&self, offset: i64) -> io::Result<u64> {
         let relative = self.relative(offset);
-        let found = match &*self.live.load() {
-            Some(live) => live.index.floor_offset(relative),
-            None => {
-                let count = self.check_index()?.offsets;
-                disk::floor_offset(&*self.sealed_file(FileKind::OffsetIndex)?, count, relative)?
+        let found = match self.indexed()? {
+            Indexed::Memory(live) => live.index.floor_offset(relative),
+            Indexed::Files(Written { offsets, .. }) => {
+                disk::floor_offset(&*self.sealed_file(FileKind::OffsetIndex)?, offsets, relative)?
             }
         };
         Ok(found.map_or(0, |entry| u64::from(entry.position)))
@@ -28,20 +35,22 @@ impl SegmentView {
     /// The last indexed batch that begins at or before `position`. Blocks unless live.
     pub(crate) fn entry_before(&self, position: u64) -> io::Result<Option<OffsetEntry>> {
         let position = u32::try_from(position).unwrap_or(u32::MAX);
-        if let Some(live) = &*self.live.load() {
-            return Ok(live.index.floor_position(position));
+        match self.indexed()? {
+            Indexed::Memory(live) => Ok(live.index.floor_position(position)),
+            Indexed::Files(Written { offsets, .. }) => {
+                disk::floor_position(&*self.sealed_file(FileKind::OffsetIndex)?, offsets, position)
+            }
         }
-        let count = self.check_index()?.offsets;
-        disk::floor_position(&*self.sealed_file(FileKind::OffsetIndex)?, count, position)
     }
 
     /// The last time-index entry below `timestamp_ms`; all batches before its batch are older.
     pub(crate) fn time_before(&self, timestamp_ms: i64) -> io::Result<Option<TimeEntry>> {
-        if let Some(live) = &*self.live.load() {
-            return Ok(live.index.floor_time(timestamp_ms));
+        match self.indexed()? {
+            Indexed::Memory(live) => Ok(live.index.floor_time(timestamp_ms)),
+            Indexed::Files(Written { times, .. }) => {
+                disk::floor_time(&*self.sealed_file(FileKind::TimeIndex)?, times, timestamp_ms)
+            }
         }
-        let count = self.check_index()?.times;
-        disk::floor_time(&*self.sealed_file(FileKind::TimeIndex)?, count, timestamp_ms)
     }
 
     /// The newest timestamp that the time index knows. For a sealed segment that is the newest
@@ -53,22 +62,32 @@ impl SegmentView {
         }
     }
 
-    /// Makes sure that the index files can be believed, making them anew if not.
-    fn check_index(&self) -> io::Result<Written> {
-        if let Some(written) = self.checked.get() {
-            return Ok(*written);
+    /// Finds an index that can be believed: in memory, or in files that are made anew if they
+    /// are missing or odd. If the disk has no room for them, memory has to do.
+    fn indexed(&self) -> io::Result<Indexed> {
+        if let Some(live) = self.live.load_full() {
+            return Ok(Indexed::Memory(live));
         }
-        let written = match self.load_index()? {
-            Some(loaded) => loaded.written(),
-            None => {
-                tracing::warn!(log = %self.path(FileKind::Log).display(),
-                    "index missing or damaged: made again from the log");
-                let (index, builder) = self.index_from(None, DEFAULT_INTERVAL_BYTES)?;
-                builder.finish(&index);
-                self.write_index(&index, Written::default())?
+        if let Some(written) = self.checked.get() {
+            return Ok(Indexed::Files(*written));
+        }
+        if let Some(loaded) = self.load_index()? {
+            return Ok(Indexed::Files(*self.checked.get_or_init(|| loaded.written())));
+        }
+        tracing::warn!(log = %self.path(FileKind::Log).display(),
+            "index missing or damaged: made again from the log");
+        let (index, builder) = self.index_from(None, DEFAULT_INTERVAL_BYTES)?;
+        builder.finish(&index);
+        match self.write_index(&index, Written::default()) {
+            Ok(written) => Ok(Indexed::Files(*self.checked.get_or_init(|| written))),
+            Err(error) => {
+                tracing::warn!(%error, "the index is kept in memory");
+                let live = Arc::new(Live { file: self.file()?, index });
+                // Unless the owner has taken the segment up for writing meanwhile.
+                self.live.compare_and_swap(&None::<Arc<Live>>, Some(Arc::clone(&live)));
+                Ok(Indexed::Memory(live))
             }
-        };
-        Ok(*self.checked.get_or_init(|| written))
+        }
     }
 
     /// Brings the index files in line with the log, of which they are known to be right below

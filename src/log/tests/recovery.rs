@@ -85,7 +85,7 @@ fn all_five_batches_of_a_producer_are_known_after_a_restart_and_after_a_crash() 
 #[test]
 fn a_crash_costs_a_scan_from_the_recovery_point_on() {
     let (mut rig, sizes) = written(10, LogSettings::default());
-    let (checkpoint, work) = rig.log.checkpoint().unwrap().unwrap();
+    let (checkpoint, work) = rig.log.checkpoint().unwrap();
     work.run(&rig.files).unwrap();
     assert_eq!(checkpoint.recovery_point, 20);
     for n in 10..15 {
@@ -301,7 +301,7 @@ fn staged_batches_leave_room_and_a_crash_leaves_zeros() {
     rig.publish(&batch(0));
     let staged = rig.log.stage(&mut batch(1).judged(), NOW_MS).unwrap();
     assert_eq!(staged.appended().base_offset, 2);
-    assert!(rig.log.checkpoint().unwrap().is_none());
+    assert!(rig.log.checkpoint().is_none());
     let behind = rig.append(&Batch::of(1, 10, NOW_MS));
     assert_eq!(behind.base_offset, 4);
     // The retry of a staged batch is known already.
@@ -336,7 +336,7 @@ fn a_staged_batch_is_synced_after_it_was_written() {
     rig.log.take_sync_work().run(&rig.files).unwrap();
     assert!(rig.log.take_sync_work().is_empty());
     rig.log.write_staged(staged).unwrap();
-    let (checkpoint, work) = rig.log.checkpoint().unwrap().unwrap();
+    let (checkpoint, work) = rig.log.checkpoint().unwrap();
     assert_eq!(checkpoint.recovery_point, 2);
     assert_eq!(work.files.len(), 1);
 }
