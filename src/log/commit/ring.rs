@@ -1,7 +1,9 @@
 //! The ring: files of one size that are written from front to back and then used again.
 //!
-//! A file is reserved and filled with zeros before its first use, because a synced write into
-//! blocks that were written before costs a third of one that allocates them. Where the file
+//! A file's blocks are reserved when it is made, and written with zeros a stretch ahead of the
+//! first lap, because a synced write into blocks that were written before costs a third of one
+//! into fresh ones. (All at once would hold commits up for as long, and the broker's first
+//! start.) Where the file
 //! system takes it, writes bypass the page cache (`O_DIRECT` and `O_DSYNC`: one call per commit);
 //! else a plain write and a sync. A commit larger than a file gets a file of its own, which is
 //! removed instead of used again. A file that is no longer needed is never cut or cleared: what
@@ -25,6 +27,8 @@ use crate::store::{DIRECT_ALIGN_BYTES, File, Files, OpenMode, Resize};
 /// What a new run leaves out of the sequence: more than the frames of one file, of which only the
 /// first was looked at.
 const RUN_GAP: u64 = 1 << 32;
+/// How far ahead a new file's blocks are written.
+const PREPARED_BYTES: u64 = 1 << 20;
 const ZEROS_BYTES: usize = 64 << 10;
 
 /// How the commit log is kept.
@@ -46,7 +50,7 @@ impl Default for CommitSettings {
 }
 
 /// Why a commit was not written.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum CommitError {
     /// Nothing was written; the same commit may be tried again after a release.
     #[error("the commit log is full until the next checkpoint")]
@@ -61,8 +65,8 @@ struct RingFile {
     file: Arc<dyn File>,
     /// Bytes that may be written into it.
     room_bytes: u64,
-    /// All of its room was written once.
-    prepared: bool,
+    /// Up to here its blocks were written before.
+    prepared_bytes: u64,
     /// The last sequence in it, once it is full.
     last_sequence: u64,
 }
@@ -118,9 +122,15 @@ impl CommitLog {
         for (number, len_bytes) in ring_files(&*log.files, dir)? {
             let file = log.open_file(number)?;
             let room_bytes = log.settings.file_bytes.max(len_bytes);
-            let prepared = len_bytes >= room_bytes;
+            let prepared_bytes = len_bytes / DIRECT_ALIGN_BYTES as u64 * DIRECT_ALIGN_BYTES as u64;
             let last_sequence = log.last.sequence;
-            log.full.push_back(RingFile { number, file, room_bytes, prepared, last_sequence });
+            log.full.push_back(RingFile {
+                number,
+                file,
+                room_bytes,
+                prepared_bytes,
+                last_sequence,
+            });
         }
         if log.full.is_empty() {
             let first = log.create_file(log.settings.file_bytes)?;
@@ -235,38 +245,47 @@ impl CommitLog {
         }
     }
 
-    /// Makes the active file one with `len` bytes of room; false if none may be had now.
+    /// Makes the active file one with `len` bytes of room that were written before; false if there
+    /// are none to be had now.
     fn make_room(&mut self, len: u64) -> io::Result<bool> {
-        if self.active.as_ref().is_some_and(|file| self.position + len <= file.room_bytes) {
-            return Ok(true);
+        let fits = |file: &RingFile| self.position + len <= file.room_bytes;
+        if !self.active.as_ref().is_some_and(fits) {
+            let Some(next) = self.next_file(len)? else { return Ok(false) };
+            crash_point::pass("commit-next-file");
+            if let Some(mut last) = self.active.replace(next) {
+                last.last_sequence = self.last.sequence;
+                self.full.push_back(last);
+            }
+            self.position = 0;
         }
-        let Some(next) = self.next_file(len)? else { return Ok(false) };
-        crash_point::pass("commit-next-file");
-        if let Some(mut last) = self.active.replace(next) {
-            last.last_sequence = self.last.sequence;
-            self.full.push_back(last);
-        }
-        self.position = 0;
-        Ok(true)
+        Ok(self.unless_full(Self::prepare, len)?.is_some())
     }
 
     fn next_file(&mut self, len: u64) -> io::Result<Option<RingFile>> {
         if len <= self.settings.file_bytes
-            && let Some(mut file) = self.free.pop()
+            && let Some(file) = self.free.pop()
         {
-            if !file.prepared {
-                self.prepare(&mut file)?;
-            }
             return Ok(Some(file));
         }
         let room_bytes = self.settings.file_bytes.max(len);
-        let in_use = !self.full.is_empty() || self.active.is_some();
-        if in_use && self.used_bytes() + room_bytes > self.settings.max_bytes {
+        if self.in_use() && self.used_bytes() + room_bytes > self.settings.max_bytes {
             return Ok(None);
         }
-        match self.create_file(room_bytes) {
-            // The disk has no room for one more file, but what is there will be released.
-            Err(error) if in_use && error.kind() == io::ErrorKind::StorageFull => Ok(None),
+        self.unless_full(Self::create_file, room_bytes)
+    }
+
+    fn in_use(&self) -> bool {
+        !self.full.is_empty() || self.position > 0
+    }
+
+    /// `None` where the disk is full, but what the ring holds will be released.
+    fn unless_full<T>(
+        &mut self,
+        grow: impl FnOnce(&mut Self, u64) -> io::Result<T>,
+        len: u64,
+    ) -> io::Result<Option<T>> {
+        match grow(self, len) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull && self.in_use() => Ok(None),
             other => other.map(Some),
         }
     }
@@ -275,32 +294,31 @@ impl CommitLog {
         let all = self.full.iter().chain(&self.free).chain(&self.active);
         let number = all.map(|file| file.number + 1).max().unwrap_or(0);
         let file = self.open_file(number)?;
-        let mut file = RingFile { number, file, room_bytes, prepared: false, last_sequence: 0 };
-        let prepared = self.prepare(&mut file).and_then(|()| self.files.sync_dir(&self.dir));
-        if let Err(error) = prepared {
+        let reserved = file.resize(Resize::Reserve(room_bytes));
+        if let Err(error) = reserved.and_then(|()| self.files.sync_dir(&self.dir)) {
             drop(self.files.remove(&path_of(&self.dir, number)));
             return Err(error);
         }
-        Ok(file)
+        Ok(RingFile { number, file, room_bytes, prepared_bytes: 0, last_sequence: 0 })
     }
 
-    /// Reserves the file's blocks and, for a durable log, writes each of them once.
-    fn prepare(&self, file: &mut RingFile) -> io::Result<()> {
-        file.file.resize(Resize::Reserve(file.room_bytes))?;
-        if self.settings.durable {
-            let mut at = file.file.len_bytes()?.next_multiple_of(DIRECT_ALIGN_BYTES as u64);
-            let mut zeros = AlignedBuffer::default();
-            let zeros = zeros.slice(ZEROS_BYTES);
-            while at < file.room_bytes {
-                let left = usize::try_from(file.room_bytes - at).unwrap_or(usize::MAX);
-                let chunk = &zeros[..left.min(zeros.len())];
-                let slices = vec![IoSlice::new(chunk); (left / chunk.len()).clamp(1, 16)];
-                file.file.write_at(&slices, at)?;
-                at += (chunk.len() * slices.len()) as u64;
-            }
-            file.file.sync()?;
+    /// Sees to it that the next `len` bytes of the active file were written before.
+    fn prepare(&mut self, len: u64) -> io::Result<()> {
+        let end = self.position + len;
+        let active = self.active.as_mut().expect("there is room, so there is a file");
+        if !self.settings.durable || end <= active.prepared_bytes {
+            return Ok(());
         }
-        file.prepared = true;
+        let goal = (end + PREPARED_BYTES).min(active.room_bytes);
+        let missing = usize::try_from(goal - active.prepared_bytes).map_err(io::Error::other)?;
+        let mut zeros = AlignedBuffer::default();
+        let zeros = &*zeros.slice(ZEROS_BYTES);
+        let slices: Vec<_> = (0..missing)
+            .step_by(ZEROS_BYTES)
+            .map(|from| IoSlice::new(&zeros[..ZEROS_BYTES.min(missing - from)]))
+            .collect();
+        active.file.write_at(&slices, active.prepared_bytes)?;
+        active.prepared_bytes = goal;
         Ok(())
     }
 

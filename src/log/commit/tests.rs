@@ -337,9 +337,9 @@ fn a_failed_sync_is_final() {
 fn a_full_disk_is_a_full_ring() {
     let mut disk = Disk::new(8);
     let (mut log, _, _) = disk.start(None);
-    disk.files.set_room_bytes(Some(PAGE));
     let rows = [row(0, 0, &[1; 3_000])];
-    let mut last = 0;
+    let mut last = log.write(rows.iter()).unwrap();
+    disk.files.set_room_bytes(Some(PAGE));
     let refused = loop {
         match log.write(rows.iter()) {
             Ok(sequence) => last = sequence,
