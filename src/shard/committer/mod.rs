@@ -122,7 +122,7 @@ pub struct Committer<C> {
     /// Called when the log fills to where a checkpoint is due, once until a release.
     on_pressure: Box<dyn Fn() + Send>,
     pressed: bool,
-    dead: bool,
+    dead: Option<CommitError>,
 }
 
 impl<C: Completion> Committer<C> {
@@ -150,7 +150,7 @@ impl<C: Completion> Committer<C> {
             released: last.sequence,
             on_pressure: Box::new(on_pressure),
             pressed: false,
-            dead: false,
+            dead: None,
         };
         (committer, handle)
     }
@@ -162,8 +162,8 @@ impl<C: Completion> Committer<C> {
         if self.taken.is_empty() {
             self.queue.take(&mut self.taken);
         }
-        if self.dead {
-            return self.fail_all();
+        if let Some(error) = self.dead.clone() {
+            return self.fail_all(&error);
         }
         if self.taken.is_empty() {
             return Step::Idle;
@@ -180,7 +180,7 @@ impl<C: Completion> Committer<C> {
                 self.press(0);
                 Step::Full
             }
-            Err(error) => self.die(&error),
+            Err(error) => self.die(error),
         }
     }
 
@@ -263,18 +263,17 @@ impl<C: Completion> Committer<C> {
         self.queue.publish(self.log.last(), self.log.used_bytes());
     }
 
-    fn die(&mut self, error: &CommitError) -> Step {
+    fn die(&mut self, error: CommitError) -> Step {
         tracing::error!(%error, "no more records can be made durable");
-        self.dead = true;
-        self.queue.die(error.to_string());
-        self.fail_all()
+        self.queue.die(error.clone());
+        self.dead = Some(error.clone());
+        self.fail_all(&error)
     }
 
-    fn fail_all(&mut self) -> Step {
+    fn fail_all(&mut self, error: &CommitError) -> Step {
         self.queue.take(&mut self.taken);
-        let error = CommitError::Failed(Arc::new(io::Error::other("it failed before")));
         for submission in self.taken.drain(..) {
-            submission.completion.complete(Err(&error));
+            submission.completion.complete(Err(error));
         }
         Step::Dead
     }
@@ -316,7 +315,7 @@ pub fn spawn<C: Completion + 'static>(
                 Step::Idle => {}
                 Step::Full => queue.wait_for_release(committer.released),
                 Step::Dead => {
-                    on_death(&queue.reason());
+                    on_death(&queue.death().map_or_else(String::new, |error| error.to_string()));
                     break;
                 }
             }

@@ -4,7 +4,6 @@
 //! dead, what is pushed fails on the pusher's thread.
 
 use std::collections::VecDeque;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -35,7 +34,7 @@ struct State<C> {
     bytes: usize,
     closed: bool,
     /// Why the committer is dead.
-    death: Option<String>,
+    death: Option<CommitError>,
 }
 
 impl<C: Completion> Queue<C> {
@@ -60,9 +59,8 @@ impl<C: Completion> Queue<C> {
         while state.bytes >= self.bound_bytes && state.death.is_none() {
             self.room.wait(&mut state);
         }
-        if state.death.is_some() {
+        if let Some(error) = state.death.clone() {
             drop(state);
-            let error = CommitError::Failed(Arc::new(io::Error::other("it failed before")));
             submissions.for_each(|submission| submission.completion.complete(Err(&error)));
             return;
         }
@@ -109,13 +107,13 @@ impl<C: Completion> Queue<C> {
         self.ring_used_bytes.store(ring_used_bytes, Ordering::Relaxed);
     }
 
-    pub(super) fn die(&self, reason: String) {
-        self.state.lock().death = Some(reason);
+    pub(super) fn die(&self, error: CommitError) {
+        self.state.lock().death = Some(error);
         self.room.notify_all();
     }
 
-    pub(super) fn reason(&self) -> String {
-        self.state.lock().death.clone().unwrap_or_default()
+    pub(super) fn death(&self) -> Option<CommitError> {
+        self.state.lock().death.clone()
     }
 
     /// Waits until there is something to do, which a release other than the one `seen` is too;
@@ -210,8 +208,8 @@ impl<C: Completion> CommitterHandle<C> {
 
     /// Why nothing is committed any more, if so.
     #[must_use]
-    pub fn death(&self) -> Option<String> {
-        self.queue.state.lock().death.clone()
+    pub fn death(&self) -> Option<CommitError> {
+        self.queue.death()
     }
 
     /// Lets the thread end once all that was submitted is committed. The checkpointer must still

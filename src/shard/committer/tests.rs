@@ -209,7 +209,7 @@ fn a_failed_sync_fails_everything_for_good() {
     assert_eq!(rig.outcomes(), [(3, false)], "refused at once");
     assert_eq!(rig.committer.step(), Step::Dead);
     assert!(rig.replay().is_empty());
-    assert_eq!(rig.handle.death().unwrap(), "the commit log failed: lost write");
+    assert_eq!(rig.handle.death().unwrap().to_string(), "the commit log failed: lost write");
 }
 
 #[test]
