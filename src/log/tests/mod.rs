@@ -2,6 +2,7 @@
 
 mod append;
 mod kit;
+mod model;
 mod recovery;
 mod retention;
 mod times;

@@ -342,6 +342,69 @@ fn a_staged_batch_is_synced_after_it_was_written() {
 }
 
 #[test]
+fn the_leftover_of_a_failed_roll_is_not_taken_for_the_end() {
+    let (mut rig, _) = written(4, LogSettings::default());
+    let (checkpoint, work) = rig.log.checkpoint().unwrap();
+    work.run(&rig.files).unwrap();
+    // A roll made the file of the next segment, could not go on, and the old one was appended to.
+    rig.files.put(&path(&format!("{:020}.log", 8)), Vec::new());
+    rig.publish(&batch(4));
+    let hint = OpenHint {
+        recovery_point: checkpoint.recovery_point,
+        producers: checkpoint.producers,
+        ..OpenHint::default()
+    };
+    let mut rig = rig.crash(hint);
+    rig.show_all();
+    assert_eq!(rig.read_on(0, 1 << 20), offsets(5));
+    assert_eq!(rig.publish(&batch(5)).base_offset, 10);
+}
+
+#[test]
+fn a_replayed_row_tells_of_a_producer_whose_segment_is_deleted() {
+    let (rig, sizes) = written(1, LogSettings::default());
+    let bytes = Bytes::from(rig.files.read(&path(LOG)).unwrap());
+    assert_eq!(bytes.len() as u64, sizes[0]);
+    let mut rig = Rig::new(LogSettings { retention_bytes: 0, ..LogSettings::default() });
+    rig.publish(&batch(0));
+    assert_eq!(rig.log.retain(NOW_MS).unwrap().len(), 1);
+    let mut rig = rig.crash(OpenHint::default());
+    assert_eq!(rig.log.append_replayed(&bytes, NOW_MS).unwrap(), Replayed::AlreadyThere);
+    let retry = rig.append(&batch(0));
+    assert!(retry.duplicate);
+    assert_eq!(retry.base_offset, 0);
+}
+
+#[test]
+fn what_was_deleted_within_a_batch_is_put_back_whole() {
+    let (mut rig, _) = written(2, LogSettings::default());
+    let bytes = Bytes::from(rig.files.read(&path(LOG)).unwrap());
+    let second = bytes.slice(bytes.len() / 2..);
+    rig.log.delete_records(3).unwrap();
+    // The crash takes the second batch, which the log start lies within.
+    let files = rig.files.snapshot();
+    files.put(&path(LOG), bytes[..bytes.len() / 2].to_vec());
+    let hint = OpenHint { log_start: 3, ..OpenHint::default() };
+    let mut again = Rig::open(&files, LogSettings::default(), hint);
+    assert_eq!(again.log.append_replayed(&second, NOW_MS).unwrap(), Replayed::Appended);
+    again.show_all();
+    assert_eq!((again.view().log_start(), again.view().log_end()), (3, 4));
+    assert_eq!(again.read_on(3, 100), [(2, 3)]);
+}
+
+#[test]
+fn a_full_disk_does_not_keep_a_reader_from_an_index() {
+    let (rig, _) = written(60, small_segments());
+    let rig = rig.restart();
+    rig.files.remove(&path("00000000000000000000.index")).unwrap();
+    rig.files.set_room_bytes(Some(0));
+    let settings = rig.log.settings().clone();
+    let hint = OpenHint { recovery_point: 120, clean: true, ..OpenHint::default() };
+    let again = Rig::open(&rig.files, settings, hint);
+    assert_eq!(again.read_on(3, 1)[0], (2, 3));
+}
+
+#[test]
 fn epochs_are_known_after_a_restart_a_crash_and_a_lost_file() {
     let mut rig = Rig::new(LogSettings::default());
     for epoch in [0, 0, 3, 3, 5] {
