@@ -7,6 +7,7 @@
 mod recovery;
 mod status;
 mod storage;
+mod unplaced;
 
 use std::io;
 use std::sync::Arc;

@@ -7,7 +7,9 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 
+use super::unplaced::{self, Kept};
 use crate::base::ids::TopicPartition;
 use crate::base::settings::{Durability, Settings};
 use crate::catalog::Catalog;
@@ -23,6 +25,7 @@ use crate::shard::host::Defaults;
 use crate::shard::metadata::Store;
 use crate::shard::place;
 use crate::shard::worker::{Shard, ShardDeps};
+use crate::store::Files;
 
 /// Threads that sync what recovery touched.
 const SYNC_THREADS: usize = 8;
@@ -74,7 +77,9 @@ pub fn run(
     }
     let known = Known { partitions: &partitions, store, clean };
     let unserved = open_all(&mut shards, store.catalog(), defaults, &known);
-    let replayed = replay(&mut shards, &mut pending)?;
+    let aside = Aside { files: &*files, data_dir, catalog: store.catalog() };
+    let placed = aside.put_back(&mut shards)?;
+    let replayed = replay(&mut shards, &mut pending, &aside)?;
     let mut collected = Collected::default();
     for shard in &mut shards {
         collected.merge(shard.checkpoint());
@@ -85,6 +90,7 @@ pub fn run(
     let mark = commit_log.last();
     checkpoint_file::write(&*files, data_dir, mark, false, partitions.values())?;
     commit_log.release(mark.sequence);
+    unplaced::forget(&*files, &placed)?;
     for shard in &shards {
         shard.show_all();
     }
@@ -107,10 +113,7 @@ fn processors() -> usize {
 }
 
 /// A checkpoint that is damaged is not believed: everything is looked at instead.
-fn read_checkpoint(
-    files: &dyn crate::store::Files,
-    data_dir: &std::path::Path,
-) -> io::Result<Option<Checkpoint>> {
+fn read_checkpoint(files: &dyn Files, data_dir: &Path) -> io::Result<Option<Checkpoint>> {
     match checkpoint_file::read(files, data_dir) {
         Ok(checkpoint) => Ok(checkpoint),
         Err(checkpoint_file::CheckpointError::Io(error)) => Err(error),
@@ -221,16 +224,17 @@ fn open_one(shard: &mut Shard, opening: &Opening, hint: OpenHint) -> bool {
 struct Replayed {
     commits: u64,
     appended: u64,
-    /// Rows of partitions that are gone, or could not be opened.
+    /// Rows of topics that are gone.
     skipped: u64,
+    /// Rows that were kept aside because their partition could not be opened.
+    kept: u64,
 }
 
 /// Puts back the commits that the segments may lack.
 ///
 /// # Errors
-/// The disk's own. A row that does not fit its log ends that partition's replay with an error in
-/// the log, not the start.
-fn replay(shards: &mut [Shard], replay: &mut Replay) -> io::Result<Replayed> {
+/// The disk's own. A row that does not fit its log is kept aside and reported.
+fn replay(shards: &mut [Shard], replay: &mut Replay, aside: &Aside<'_>) -> io::Result<Replayed> {
     let mut done = Replayed::default();
     for commit in replay {
         let commit = commit?;
@@ -240,11 +244,53 @@ fn replay(shards: &mut [Shard], replay: &mut Replay) -> io::Result<Replayed> {
             match put_back(&mut shards[shard], row)? {
                 Some(true) => done.appended += 1,
                 Some(false) => {}
+                None if aside.keep(row)? => done.kept += 1,
                 None => done.skipped += 1,
             }
         }
     }
     Ok(done)
+}
+
+/// Batches that wait for their partition to open.
+struct Aside<'a> {
+    files: &'a dyn Files,
+    data_dir: &'a Path,
+    catalog: &'a Catalog,
+}
+
+impl Aside<'_> {
+    /// Puts back what earlier starts had to keep; returns what its log has now.
+    fn put_back(&self, shards: &mut [Shard]) -> io::Result<Vec<Kept>> {
+        let mut placed = Vec::new();
+        for kept in unplaced::load(self.files, self.data_dir)? {
+            let shard = place(kept.tp.topic_id, kept.tp.partition, shards.len());
+            let is_gone = self.catalog.topic_by_id(kept.tp.topic_id).is_none();
+            let there = shards[shard].put_back(kept.tp, &kept.batch);
+            match there {
+                Ok(Some(_)) => placed.push(kept),
+                Ok(None) if is_gone => placed.push(kept),
+                Ok(None) => {}
+                Err(ReplayError::Storage(error)) => return Err(error),
+                Err(error) => tracing::error!(
+                    partition = ?kept.tp, base_offset = kept.base_offset, %error,
+                    "a batch that was kept aside cannot be put back"
+                ),
+            }
+        }
+        Ok(placed)
+    }
+
+    /// Keeps a row whose log did not take it; `false` if its topic is gone, or its segment holds
+    /// it.
+    fn keep(&self, row: &ReplayedRow) -> io::Result<bool> {
+        let Some(batch) = &row.batch else { return Ok(false) };
+        if self.catalog.topic_by_id(row.tp.topic_id).is_none() {
+            return Ok(false);
+        }
+        unplaced::keep(self.files, self.data_dir, row.tp, row.base_offset, batch)?;
+        Ok(true)
+    }
 }
 
 fn put_back(shard: &mut Shard, row: &ReplayedRow) -> io::Result<Option<bool>> {

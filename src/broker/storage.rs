@@ -65,6 +65,8 @@ struct Threads {
     checkpointer: JoinHandle<Result<(), checkpointer::CheckpointFailed>>,
     bell: Bell,
     closing: Arc<AtomicBool>,
+    /// Every partition was opened.
+    all_served: bool,
 }
 
 /// Whether the data directory has failed; reports the first failure, whoever sees it.
@@ -137,7 +139,11 @@ impl Storage {
         commits.close();
         let committed = threads.committer.join().is_ok() && !failed.is_set();
         threads.closing.store(true, Ordering::Release);
-        threads.bell.stop(if committed { Stop::Clean } else { Stop::Abrupt });
+        threads.bell.stop(match (committed, threads.all_served) {
+            (true, true) => Stop::Clean,
+            (true, false) => Stop::Unsure,
+            (false, _) => Stop::Abrupt,
+        });
         let checkpointed = matches!(threads.checkpointer.join(), Ok(Ok(())));
         shards.close();
         let joined = threads.shards.into_iter().all(|thread| thread.join().is_ok());
@@ -240,6 +246,7 @@ fn start(
         defaults: defaults.clone(),
     };
     let dying = failed.clone();
+    let all_served = recovered.unserved.is_empty();
     let store = store.with_offline(recovered.unserved);
     let (metadata, metadata_thread) =
         Metadata::start(store, policy(settings, config), host, move |why| dying.set(why))?;
@@ -250,6 +257,7 @@ fn start(
         checkpointer,
         bell,
         closing,
+        all_served,
     };
     Ok(Storage {
         identity,

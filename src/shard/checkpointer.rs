@@ -188,6 +188,9 @@ pub enum Stop {
     /// With a last checkpoint that says clean. The committer is closed and empty, and nothing is
     /// appended any more.
     Clean,
+    /// With a last checkpoint that promises nothing: some partition was not served, so what is
+    /// on disk beyond its recovery point is not known.
+    Unsure,
     /// At once.
     Abrupt,
 }

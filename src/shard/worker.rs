@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use smallvec::smallvec;
 
@@ -296,17 +297,29 @@ impl Shard {
     /// # Errors
     /// See [`ReplayError`].
     pub fn replay(&mut self, row: &ReplayedRow) -> Result<Option<bool>, ReplayError> {
+        if let Some(batch) = &row.batch {
+            return self.put_back(row.tp, batch);
+        }
+        // The batch was synced in its segment before its row was written.
+        let Some(hosted) = self.hosted.get(&row.tp) else { return Ok(None) };
+        let (log_end, base_offset) = (hosted.log.view().log_end(), row.base_offset);
+        match base_offset < log_end {
+            true => Ok(Some(false)),
+            false => Err(ReplayError::Gap { log_end, base_offset }),
+        }
+    }
+
+    /// As [`Shard::replay`], of a batch alone.
+    ///
+    /// # Errors
+    /// See [`ReplayError`].
+    pub fn put_back(
+        &mut self,
+        tp: TopicPartition,
+        batch: &Bytes,
+    ) -> Result<Option<bool>, ReplayError> {
         let now_ms = self.deps.env.wall_ms();
-        let Some(hosted) = self.hosted.get_mut(&row.tp) else { return Ok(None) };
-        let Some(batch) = &row.batch else {
-            // The batch was synced in its segment before its row was written.
-            let log_end = hosted.log.view().log_end();
-            let base_offset = row.base_offset;
-            return match base_offset < log_end {
-                true => Ok(Some(false)),
-                false => Err(ReplayError::Gap { log_end, base_offset }),
-            };
-        };
+        let Some(hosted) = self.hosted.get_mut(&tp) else { return Ok(None) };
         hosted.changed = true;
         Ok(Some(hosted.log.append_replayed(batch, now_ms)? == Replayed::Appended))
     }
