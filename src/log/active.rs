@@ -1,7 +1,7 @@
 //! The segment being written, as its owner has it: where it ends, its index in the making, and
 //! what it has yet to put on disk.
 
-use std::io::{self, IoSlice};
+use std::io::{self, ErrorKind, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -131,9 +131,15 @@ impl Active {
             return Ok(());
         }
         let goal = (bytes + ahead).min(limit.max(bytes));
-        self.live.file.resize(Resize::Reserve(goal))?;
-        self.reserved = goal;
-        Ok(())
+        match self.live.file.resize(Resize::Reserve(goal)) {
+            // No room to run ahead, but perhaps for the batch: what was taken is given back.
+            Err(error) if error.kind() == ErrorKind::StorageFull => self.cut_torn(),
+            reserved => {
+                reserved?;
+                self.reserved = goal;
+                Ok(())
+            }
+        }
     }
 
     /// Reserves the blocks of one batch that will be written later.

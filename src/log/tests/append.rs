@@ -197,6 +197,20 @@ fn a_full_disk_changes_nothing_and_passes() {
 }
 
 #[test]
+fn a_disk_without_room_to_reserve_ahead_takes_what_fits() {
+    let mut rig = Rig::new(LogSettings::default());
+    for _ in 0..10 {
+        rig.publish(&Batch::of(1, 100_000, NOW_MS));
+    }
+    // Room for two: before and after the size from which blocks are reserved.
+    rig.files.set_room_bytes(Some(250_000));
+    rig.publish(&Batch::of(1, 100_000, NOW_MS));
+    assert_eq!(rig.publish(&Batch::of(1, 100_000, NOW_MS)).base_offset, 11);
+    let refused = rig.log.append(&mut Batch::of(1, 100_000, NOW_MS).judged(), NOW_MS);
+    assert!(matches!(refused, Err(AppendError::Storage(_))));
+}
+
+#[test]
 fn a_full_disk_at_a_roll_changes_nothing_and_passes() {
     let mut rig = Rig::new(small_segments());
     let batch = |n: i32| Batch::of(1, 1_000, NOW_MS).from(7, 0, n);
