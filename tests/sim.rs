@@ -3,6 +3,8 @@
 //! 200 seeds by default; `KLAMM_SIM_SEEDS=5000 cargo test --release --test sim` runs more, and
 //! `KLAMM_SIM_FIRST=n` begins elsewhere. A failure names its seed.
 
+#![expect(clippy::print_stdout, reason = "the run's counts are part of its result")]
+
 use klamm::sim::world::{Planted, Tally, run};
 
 fn number(name: &str, default: u64) -> u64 {
