@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rustc_hash::FxHashSet;
 
 use super::active::Active;
 use super::cache::{FileKind, LogStore};
@@ -22,7 +23,7 @@ use super::checkpoint::{PartitionCheckpoint, SyncWork};
 use super::dir::{self, Identity};
 use super::epochs::LeaderEpochs;
 use super::error::{AppendError, ReplayError};
-use super::producers::{Producers, Sequenced, Verdict};
+use super::producers::{Producers, SequenceError, Sequenced, Verdict};
 use super::recover::write_snapshot;
 use super::segment::SegmentView;
 use super::settings::{LogSettings, MAX_SEGMENT_BYTES};
@@ -34,6 +35,9 @@ use crate::wire::batch::{BatchHeader, HEADER_BYTES, TimestampType};
 
 /// Kafka's name of the leader-epoch file.
 pub(crate) const EPOCHS_FILE: &str = "leader-epoch-checkpoint";
+
+/// Producers that are remembered as refused by the disk.
+const MOST_UNWRITTEN: usize = 1_000;
 
 /// What an append did.
 #[derive(Clone)]
@@ -109,6 +113,8 @@ pub struct PartitionLog {
     pub(crate) snapshots: Vec<i64>,
     /// The active segment's name is on stable storage.
     pub(crate) named: bool,
+    /// Producers whose last batch the disk refused, at most [`MOST_UNWRITTEN`].
+    pub(crate) unwritten: FxHashSet<i64>,
     /// Batches staged and not yet written.
     pub(crate) staged: usize,
     pub(crate) dirty: Dirty,
@@ -200,13 +206,45 @@ impl PartitionLog {
     pub fn append(&mut self, batch: &mut ValidBatch, now_ms: i64) -> Result<Appended, AppendError> {
         self.settle();
         let producer = sequenced(batch.header());
-        if let Some(duplicate) = self.duplicate(producer)? {
-            return Ok(duplicate);
+        match self.duplicate(producer) {
+            Ok(Some(duplicate)) => return Ok(duplicate),
+            Ok(None) => {}
+            Err(error) => return Err(self.unless_unwritten(producer, error)),
         }
+        match self.write_whole(batch, now_ms) {
+            Ok(size) => {
+                if let (Some(producer), false) = (producer, self.unwritten.is_empty()) {
+                    self.unwritten.remove(&producer.producer_id);
+                }
+                Ok(self.note(batch.header(), producer, size, now_ms))
+            }
+            Err(error) => {
+                if let Some(producer) = producer.filter(|_| self.unwritten.len() < MOST_UNWRITTEN) {
+                    self.unwritten.insert(producer.producer_id);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn write_whole(&mut self, batch: &mut ValidBatch, now_ms: i64) -> Result<u64, AppendError> {
         let size = self.stamp_and_place(batch, now_ms)?;
         let active = self.active.as_mut().expect("a place was just made");
         active.write(&[IoSlice::new(batch.header_bytes()), IoSlice::new(batch.records())])?;
-        Ok(self.note(batch.header(), producer, size, now_ms))
+        Ok(size)
+    }
+
+    /// A gap behind a batch that the disk refused is the disk's doing: called out of order, a
+    /// producer would begin a new epoch and send again, under new sequences, what is stored.
+    fn unless_unwritten(&self, producer: Option<Sequenced>, error: AppendError) -> AppendError {
+        let gap = matches!(error, AppendError::Sequence(SequenceError::OutOfOrder { .. }));
+        match producer {
+            Some(producer) if gap && self.unwritten.contains(&producer.producer_id) => {
+                let message = "an earlier batch of this producer could not be written";
+                AppendError::Storage(io::Error::other(message))
+            }
+            _ => error,
+        }
     }
 
     /// Makes ready for [`PartitionLog::stage`]: judges the batch and takes its disk space, so

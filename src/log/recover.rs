@@ -12,6 +12,8 @@ use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustc_hash::FxHashSet;
+
 use super::cache::{FileKind, LogStore};
 use super::dir::{self, DELETED_SUFFIX, Identity};
 use super::epochs::LeaderEpochs;
@@ -124,6 +126,7 @@ impl PartitionLog {
             synced_below: recovery.recovery_point,
             handed_out: recovery.recovery_point,
             fresh_segment: recovery.behind,
+            unwritten: FxHashSet::default(),
             staged: 0,
             dirty: recovery.dirty,
             condemned: recovery.condemned,

@@ -197,6 +197,20 @@ fn a_full_disk_changes_nothing_and_passes() {
 }
 
 #[test]
+fn a_gap_behind_a_batch_that_the_disk_refused_is_a_storage_error() {
+    let mut rig = Rig::new(LogSettings::default());
+    let sent = |sequence| Batch::of(1, 100, NOW_MS).from(7, 0, sequence).judged();
+    rig.log.append(&mut sent(0), NOW_MS).expect("there is room");
+    rig.files.set_room_bytes(Some(0));
+    assert!(matches!(rig.log.append(&mut sent(1), NOW_MS), Err(AppendError::Storage(_))));
+    rig.files.set_room_bytes(None);
+    assert!(matches!(rig.log.append(&mut sent(2), NOW_MS), Err(AppendError::Storage(_))));
+    rig.log.append(&mut sent(1), NOW_MS).expect("what the disk refused comes again");
+    rig.log.append(&mut sent(2), NOW_MS).expect("and what came behind it");
+    assert!(matches!(rig.log.append(&mut sent(9), NOW_MS), Err(AppendError::Sequence(_))));
+}
+
+#[test]
 fn a_disk_without_room_to_reserve_ahead_takes_what_fits() {
     let mut rig = Rig::new(LogSettings::default());
     for _ in 0..10 {
