@@ -27,9 +27,8 @@ impl Completion for Landing {
                 }
             }
             Err(error) => {
-                // The batch is in its segment and may outlive the failure. KAFKA_STORAGE_ERROR
-                // would tell librdkafka that it was not stored, which then regroups it on its
-                // retry: no retry of a known batch any more, but a second copy.
+                // The batch is in its segment and may outlive the failure: KAFKA_STORAGE_ERROR would
+                // tell librdkafka that it was not stored.
                 if let Some((ack, _)) = self.parked {
                     let code = Code::NotEnoughReplicasAfterAppend;
                     let fault = Fault::with(code, error.to_string());
