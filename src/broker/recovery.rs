@@ -185,38 +185,15 @@ fn open_all(
     })
 }
 
+/// Opens one partition, whose log says itself what it had to cut; `false` if it is not served.
 fn open_one(shard: &mut Shard, opening: &Opening, hint: OpenHint) -> bool {
-    let durable_end = hint.recovery_point;
     let (topic, partition) = (&opening.topic_name, opening.tp.partition);
-    match shard.open_existing(opening, hint) {
-        Ok(report) => {
-            if let Some(cut) = report.cut {
-                tracing::warn!(
-                    topic,
-                    partition,
-                    bytes = cut.bytes,
-                    why = ?cut.why,
-                    segment = cut.segment,
-                    position = cut.position,
-                    "cut a tail that is not whole batches"
-                );
-            }
-            if let Some(lost) = report.lost_from {
-                tracing::error!(
-                    topic,
-                    partition,
-                    from = lost,
-                    to = durable_end,
-                    "offsets that were on stable storage are gone"
-                );
-            }
-            true
-        }
-        Err(error) => {
-            tracing::error!(topic, partition, %error, "the partition is not served");
-            false
-        }
-    }
+    shard
+        .open_existing(opening, hint)
+        .inspect_err(
+            |error| tracing::error!(topic, partition, %error, "the partition is not served"),
+        )
+        .is_ok()
 }
 
 /// What a replay put back.
