@@ -9,6 +9,7 @@ pub mod base;
 pub mod broker;
 pub mod catalog;
 pub mod cli;
+pub mod coord;
 pub mod log;
 pub mod ops;
 pub mod server;

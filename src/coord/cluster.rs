@@ -1,0 +1,27 @@
+//! What a coordinator sees of the cluster. The catalog stands behind it; tests put a map there.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::base::ids::Uuid;
+
+/// A topic as a coordinator needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicInfo {
+    pub id: Uuid,
+    pub name: Arc<str>,
+    /// Partitions 0 to `partitions - 1` exist.
+    pub partitions: i32,
+}
+
+/// Topics and configs at one moment.
+pub trait Cluster {
+    /// Rises with every change of topics or configs, so that what was derived can be kept.
+    fn revision(&self) -> u64;
+    fn topic(&self, name: &str) -> Option<TopicInfo>;
+    fn topic_by_id(&self, id: Uuid) -> Option<TopicInfo>;
+    /// All topics, by name.
+    fn each_topic(&self, visit: &mut dyn FnMut(&TopicInfo));
+    /// Configs set for one group, by Kafka's key.
+    fn group_configs(&self, group: &str) -> Option<BTreeMap<String, String>>;
+}
