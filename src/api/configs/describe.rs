@@ -143,6 +143,7 @@ fn synonym(entry: &Entry) -> DescribeConfigsSynonym {
 pub(in crate::api) const fn source_number(source: Source) -> i8 {
     match source {
         Source::Topic => 1,
+        Source::Group => 8,
         Source::DynamicBroker => 2,
         Source::DynamicDefaultBroker => 3,
         Source::Static => 4,

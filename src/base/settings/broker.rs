@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::group::GroupCoordinatorSettings;
 use super::layers::{BrokerConfig, Reader};
 use super::listeners::{self, Address, Listener};
 use super::spec::Update;
@@ -59,6 +60,7 @@ pub struct Settings {
     pub queued_max_request_bytes: Option<u64>,
     pub socket_request_max_bytes: u32,
     pub socket_listen_backlog_size: u32,
+    pub groups: GroupCoordinatorSettings,
     pub logging_format: LogFormat,
     /// `error`, `warn`, `info`, `debug` or `trace`.
     pub logging_level: String,
@@ -102,6 +104,7 @@ impl Settings {
             queued_max_request_bytes: large("queued.max.request.bytes"),
             socket_request_max_bytes: read.count("socket.request.max.bytes"),
             socket_listen_backlog_size: read.count("socket.listen.backlog.size"),
+            groups: GroupCoordinatorSettings::resolve(config)?,
             logging_format: match read.text("logging.format").as_str() {
                 "json" => LogFormat::Json,
                 _ => LogFormat::Text,

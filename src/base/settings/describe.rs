@@ -2,7 +2,7 @@
 
 use super::layers::{BrokerConfig, Entry, Overrides, Source};
 use super::spec::{Spec, Update};
-use super::{broker_key, broker_keys, topic_keys};
+use super::{broker_key, broker_keys, group_keys, topic_keys};
 
 /// One key with what is in force for it.
 #[derive(Clone, Debug)]
@@ -20,19 +20,27 @@ pub struct Described {
 /// Every topic key of a topic that has no configs of its own.
 #[must_use]
 pub fn describe_topic_defaults(broker: &BrokerConfig) -> Vec<Described> {
-    let describe = |spec: &'static Spec| {
-        let synonyms = broker.of_topic_key(spec, &Overrides::new());
-        let strongest = synonyms.first();
-        let value = strongest.map(Entry::converted);
-        Described {
-            value: visible(spec, value.or_else(|| spec.default.map(str::to_owned))),
-            source: strongest.map_or(Source::Default, |entry| entry.source),
-            read_only: false,
-            synonyms: hidden(spec, synonyms),
-            spec,
-        }
-    };
+    let describe = |spec| owned(spec, broker.of_topic_key(spec, &Overrides::new()));
     topic_keys().iter().map(describe).collect()
+}
+
+/// Every group key of a group with these configs.
+#[must_use]
+pub fn describe_group(broker: &BrokerConfig, overrides: &Overrides) -> Vec<Described> {
+    let describe = |spec| owned(spec, broker.of_group_key(spec, overrides));
+    group_keys().iter().map(describe).collect()
+}
+
+fn owned(spec: &'static Spec, synonyms: Vec<Entry>) -> Described {
+    let strongest = synonyms.first();
+    let value = strongest.map(Entry::converted);
+    Described {
+        value: visible(spec, value.or_else(|| spec.default.map(str::to_owned))),
+        source: strongest.map_or(Source::Default, |entry| entry.source),
+        read_only: false,
+        synonyms: hidden(spec, synonyms),
+        spec,
+    }
 }
 
 impl Described {
@@ -43,7 +51,7 @@ impl Described {
         if let Some(own) = overrides.get(self.spec.name) {
             described.value = visible(self.spec, Some(own.clone()));
             described.source = Source::Topic;
-            let own = vec![Entry::of_topic(self.spec.name, own)];
+            let own = vec![Entry::own(self.spec.name, own, Source::Topic)];
             described.synonyms.splice(..0, hidden(self.spec, own));
         }
         described

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use super::spec::{Spec, Synonym, same};
 use super::value::Value;
-use super::{broker_key, topic_key};
+use super::{broker_key, group_key, topic_key};
 
 /// Text values by key.
 pub type Overrides = BTreeMap<String, String>;
@@ -20,6 +20,8 @@ pub type Overrides = BTreeMap<String, String>;
 pub enum Source {
     /// The topic's own config.
     Topic,
+    /// The group's own config.
+    Group,
     DynamicBroker,
     DynamicDefaultBroker,
     /// Given when the broker started.
@@ -38,8 +40,9 @@ pub struct Entry {
 }
 
 impl Entry {
-    pub(super) fn of_topic(key: &'static str, value: &str) -> Self {
-        Self { key, value: value.into(), source: Source::Topic, factor: 1 }
+    /// A resource's own value.
+    pub(super) fn own(key: &'static str, value: &str, source: Source) -> Self {
+        Self { key, value: value.into(), source, factor: 1 }
     }
 
     /// The value in the unit of the key it was looked up for.
@@ -53,6 +56,7 @@ impl Entry {
     fn checked(&self) -> Option<Value> {
         let spec = match self.source {
             Source::Topic => topic_key(self.key),
+            Source::Group => group_key(self.key),
             _ => broker_key(self.key),
         };
         match spec?.check(&self.value).ok()? {
@@ -88,7 +92,22 @@ impl BrokerConfig {
     /// then the table's default for the topic key.
     #[must_use]
     pub fn of_topic_key(&self, spec: &'static Spec, overrides: &Overrides) -> Vec<Entry> {
-        let own = overrides.get(spec.name).map(|value| Entry::of_topic(spec.name, value));
+        self.of_owned_key(spec, overrides, Source::Topic)
+    }
+
+    /// The same of a group key.
+    #[must_use]
+    pub fn of_group_key(&self, spec: &'static Spec, overrides: &Overrides) -> Vec<Entry> {
+        self.of_owned_key(spec, overrides, Source::Group)
+    }
+
+    fn of_owned_key(
+        &self,
+        spec: &'static Spec,
+        overrides: &Overrides,
+        source: Source,
+    ) -> Vec<Entry> {
+        let own = overrides.get(spec.name).map(|value| Entry::own(spec.name, value, source));
         own.into_iter().chain(self.chain(spec.synonyms)).collect()
     }
 
@@ -128,30 +147,41 @@ impl BrokerConfig {
 /// Typed reading of one set of keys. The names asked for are the table's, which a test holds.
 pub(super) struct Reader<'a> {
     config: &'a BrokerConfig,
-    /// A topic's own values; `None` reads broker keys.
-    topic: Option<&'a Overrides>,
+    of: Keys<'a>,
+}
+
+/// Which keys are read, with the resource's own values.
+enum Keys<'a> {
+    Broker,
+    Topic(&'a Overrides),
+    Group(&'a Overrides),
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn broker(config: &'a BrokerConfig) -> Self {
-        Self { config, topic: None }
+        Self { config, of: Keys::Broker }
     }
 
     pub(super) fn topic(config: &'a BrokerConfig, overrides: &'a Overrides) -> Self {
-        Self { config, topic: Some(overrides) }
+        Self { config, of: Keys::Topic(overrides) }
+    }
+
+    pub(super) fn group(config: &'a BrokerConfig, overrides: &'a Overrides) -> Self {
+        Self { config, of: Keys::Group(overrides) }
     }
 
     /// The strongest valid value; `None` if the key is unset.
     fn value(&self, name: &str) -> Option<Value> {
-        let (spec, entries) = match self.topic {
-            None => {
-                let spec = broker_key(name).expect("typed settings ask for keys of the table");
-                (spec, self.config.of_broker_key(spec))
-            }
-            Some(overrides) => {
-                let spec = topic_key(name).expect("typed settings ask for keys of the table");
-                (spec, self.config.of_topic_key(spec, overrides))
-            }
+        let spec = match self.of {
+            Keys::Broker => broker_key(name),
+            Keys::Topic(_) => topic_key(name),
+            Keys::Group(_) => group_key(name),
+        };
+        let spec = spec.expect("typed settings ask for keys of the table");
+        let entries = match self.of {
+            Keys::Broker => self.config.of_broker_key(spec),
+            Keys::Topic(overrides) => self.config.of_topic_key(spec, overrides),
+            Keys::Group(overrides) => self.config.of_group_key(spec, overrides),
         };
         let given = entries.iter().find_map(Entry::checked);
         given.or_else(|| spec.check(spec.default?).ok())
@@ -175,6 +205,11 @@ impl<'a> Reader<'a> {
     /// A number whose range begins at zero or above.
     pub(super) fn count(&self, name: &str) -> u32 {
         u32::try_from(self.long(name)).expect("the key's range fits and is not negative")
+    }
+
+    /// [`Reader::count`] as the length of something in memory.
+    pub(super) fn size(&self, name: &str) -> usize {
+        self.count(name) as usize
     }
 
     pub(super) fn boolean(&self, name: &str) -> bool {

@@ -1,6 +1,6 @@
 //! Settings: one declarative table of broker and topic keys, and everything made from it.
 //!
-//! `spec` says what a row is; `broker_keys`, `log_keys` and `topic_keys` are the table. `load`
+//! `spec` says what a row is; `broker_keys`, `log_keys`, `group_keys` and `topic_keys` are the table. `load`
 //! reads flags, overrides, environment and file into a [`BrokerConfig`], the layered text values
 //! that `DescribeConfigs` shows; [`Settings`] and [`TopicSettings`] are the typed values that the
 //! broker works with. All of it is plain data handed down by value: nothing here is global state.
@@ -9,6 +9,8 @@ mod broker;
 mod broker_keys;
 mod describe;
 mod foreign;
+mod group;
+mod group_keys;
 mod layers;
 mod listeners;
 mod load;
@@ -24,7 +26,13 @@ mod value;
 mod tests;
 
 pub use broker::{Durability, LogFormat, Settings, validate_dynamic_config};
-pub use describe::{Described, describe_broker, describe_dynamic_default, describe_topic_defaults};
+pub use describe::{
+    Described, describe_broker, describe_dynamic_default, describe_group, describe_topic_defaults,
+};
+pub use group::{
+    Assignor, ClassicGroupSettings, ConsumerGroupSettings, GroupCoordinatorSettings, GroupSettings,
+    MigrationPolicy, OffsetsSettings, validate_group_configs,
+};
 pub use layers::{BrokerConfig, Entry, Overrides, Source};
 pub use listeners::{Address, Listener};
 pub use load::{Given, Loaded, load};
@@ -77,6 +85,12 @@ pub fn topic_keys() -> &'static [Spec] {
     topic_keys::TOPIC_KEYS
 }
 
+/// Every key of a group's own configs, in alphabetical order.
+#[must_use]
+pub fn group_keys() -> &'static [Spec] {
+    group_keys::GROUP_KEYS
+}
+
 #[must_use]
 pub fn broker_key(name: &str) -> Option<&'static Spec> {
     all_broker_keys().find(|spec| spec.name == name)
@@ -85,6 +99,11 @@ pub fn broker_key(name: &str) -> Option<&'static Spec> {
 #[must_use]
 pub fn topic_key(name: &str) -> Option<&'static Spec> {
     topic_keys().iter().find(|spec| spec.name == name)
+}
+
+#[must_use]
+pub fn group_key(name: &str) -> Option<&'static Spec> {
+    group_keys().iter().find(|spec| spec.name == name)
 }
 
 /// Foreign text as it may stand in a line for people: nothing that breaks the line, and not longer
@@ -99,5 +118,5 @@ fn shown(text: &str) -> String {
 }
 
 fn all_broker_keys() -> impl Iterator<Item = &'static Spec> {
-    broker_keys::BROKER_KEYS.iter().chain(log_keys::LOG_KEYS)
+    broker_keys::BROKER_KEYS.iter().chain(log_keys::LOG_KEYS).chain(group_keys::COORDINATOR_KEYS)
 }
