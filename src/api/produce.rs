@@ -26,6 +26,7 @@ use kafka_protocol::messages::produce_response::{
 use kafka_protocol::messages::{ApiKey, BrokerId, TopicName};
 use kafka_protocol::protocol::{Decodable, StrBytes};
 use smallvec::SmallVec;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use uuid::Uuid;
 
 use super::endpoint::{Cx, Row, finish};
@@ -36,6 +37,8 @@ use crate::base::ids::FIRST_CLIENT_PRODUCER_ID;
 use crate::log::validate::{Producer, Refusal, ValidBatch, validate};
 use crate::shard::append::{Acks, Append, AppendSet};
 use crate::shard::tally::{AppendResult, Refused, Tally};
+use crate::wire::batch::BatchHeader;
+use crate::wire::compression::Codec;
 
 /// The row of the API table.
 #[must_use]
@@ -108,10 +111,26 @@ fn judge(
         return Err(not_enough_replicas(rules.min_insync_replicas).into());
     }
     let records = data.records.unwrap_or_default();
-    let batch =
-        validate(records, cx.version, &rules.batch, cx.services.env.wall_ms()).map_err(refused)?;
+    let now_ms = cx.services.env.wall_ms();
+    let long = takes_long_to_open(&records);
+    let validate = || validate(records, cx.version, &rules.batch, now_ms);
+    // Here and not on another thread: the bytes are in this one's cache, and order is kept.
+    let judged = if long { tokio::task::block_in_place(validate) } else { validate() };
+    let batch = judged.map_err(refused)?;
     check_producer(&batch)?;
     Ok(Append { partition: partition.tp, batch, slot })
+}
+
+/// Compressed batches from this size on are opened with the worker's other tasks moved away: a
+/// megabyte may unfold to many, and nobody else's request should wait for that.
+const LONG_TO_OPEN_BYTES: usize = 16 << 10;
+
+fn takes_long_to_open(batch: &[u8]) -> bool {
+    let compressed = |header: BatchHeader| header.codec() != Some(Codec::None);
+    let many_threads = |runtime: Handle| runtime.runtime_flavor() == RuntimeFlavor::MultiThread;
+    batch.len() >= LONG_TO_OPEN_BYTES
+        && BatchHeader::parse(batch).is_ok_and(compressed)
+        && Handle::try_current().is_ok_and(many_threads)
 }
 
 /// Checks who signed a batch: no transactions yet, and nobody poses as the broker itself.

@@ -47,19 +47,19 @@ pub fn run(start: &Start) -> Exit {
     for warning in &start.warnings {
         tracing::warn!("{warning}");
     }
-    raise_open_file_limit();
+    let open_files = raise_open_file_limit();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return output::fail(&format!("no threads: {error}"), Exit::Failed),
     };
-    let exit = runtime.block_on(serve(start));
+    let exit = runtime.block_on(serve(start, open_files));
     // What still runs on the blocking pool has nobody to answer.
     runtime.shutdown_timeout(Duration::from_secs(1));
     exit
 }
 
 /// From settings to exit code.
-async fn serve(start: &Start) -> Exit {
+async fn serve(start: &Start, open_files: Option<u64>) -> Exit {
     let stopping = Arc::new(Notify::new());
     let told = Arc::clone(&stopping);
     let failed = Failed::new(move |reason| {
@@ -87,7 +87,8 @@ async fn serve(start: &Start) -> Exit {
         Ok(Err(error)) => return output::fail(&error.to_string(), Exit::StorageFailed),
         Err(panic) => return output::fail(&panic.to_string(), Exit::Failed),
     };
-    let exit = match Running::start(&settings, &env, &status, http, &storage).await {
+    let limits = Limits::from(&settings).within(open_files);
+    let exit = match Running::start(&settings, limits, &env, &status, http, &storage).await {
         Ok(running) => {
             running.until_stopped(&stopping).await;
             Exit::Ok
@@ -115,13 +116,13 @@ impl Running {
     /// One line: a port that is taken, for instance.
     async fn start(
         settings: &Settings,
+        limits: Limits,
         env: &Env,
         status: &Status,
         http: Vec<HttpServer>,
         storage: &Storage,
     ) -> Result<Self, String> {
         let signals = Signals::listen().map_err(|error| format!("signals: {error}"))?;
-        let limits = Limits::from(settings);
         let mut listeners = Vec::new();
         for wanted in &settings.listeners {
             let bound = Listener::bind(wanted, &limits).await.map_err(|e| e.to_string())?;

@@ -47,6 +47,21 @@ impl From<&Settings> for Limits {
     }
 }
 
+/// Descriptors kept for the logs where the limit of open files allows it.
+const DESCRIPTORS_FOR_LOGS: u64 = 5_120;
+
+impl Limits {
+    /// Leaves descriptors to the logs: with too many connections no segment could be opened, and
+    /// with that no record be stored. `open_files` is the process's limit, `None` for no limit.
+    #[must_use]
+    pub fn within(self, open_files: Option<u64>) -> Self {
+        let Some(open_files) = open_files else { return self };
+        let room = open_files - DESCRIPTORS_FOR_LOGS.min(open_files / 2);
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
+        Self { max_connections: self.max_connections.min(room), ..self }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -61,5 +76,23 @@ impl Default for Limits {
             frame: Duration::from_secs(30),
             send_stall: Duration::from_secs(60),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_descriptors_to_the_logs() {
+        let most = |open_files| {
+            let unlimited = Limits { max_connections: usize::MAX, ..Limits::default() };
+            unlimited.within(open_files).max_connections
+        };
+        assert_eq!(most(Some(1_024)), 512);
+        assert_eq!(most(Some(20_000)), 14_880);
+        assert_eq!(most(None), usize::MAX);
+        let few = Limits { max_connections: 3, ..Limits::default() };
+        assert_eq!(few.within(Some(20_000)).max_connections, 3);
     }
 }

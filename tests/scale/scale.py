@@ -64,7 +64,7 @@ def api_versions(connection):
 
 
 def connections(report, scratch, count):
-    broker = Klamm(scratch / "connections", {"max.connections": count + 10, "max.connections.per.ip": count + 10}).start()
+    broker = Klamm(scratch / "connections").start()
     opened = []
     try:
         began = time.monotonic()

@@ -110,8 +110,18 @@ pub(super) const BROKER_KEYS: &[Spec] = &[
     Spec::list("log.dirs", "", "Data directory. One for now.").unset().high(),
     Spec::words("logging.format", LOG_FORMATS, "text", "Log lines for people or as JSON.").low(),
     Spec::words("logging.level", LOG_LEVELS, "info", "Least severity of log lines.").low(),
-    Spec::int("max.connections", 0, "10000", "Most connections at a time."),
-    Spec::int("max.connections.per.ip", 0, "1000", "Most connections at a time from one address."),
+    Spec::int(
+        "max.connections",
+        0,
+        "2147483647",
+        "Most connections at a time. Never more than the limit of open files leaves room for.",
+    ),
+    Spec::int(
+        "max.connections.per.ip",
+        0,
+        "2147483647",
+        "Most connections at a time from one address.",
+    ),
     Spec::long(
         "max.decompressed.message.bytes",
         1024,
