@@ -18,7 +18,9 @@ use super::fetch::session::Sessions;
 use super::{Limits, Node, Services, text};
 use crate::base::env::scripted::{ScriptedClock, env};
 use crate::base::fault::Fault;
-use crate::base::settings::{BrokerConfig, Durability, Settings, validate_topic_configs};
+use crate::base::settings::{
+    BrokerConfig, Durability, Settings, validate_group_configs, validate_topic_configs,
+};
 use crate::catalog::{Catalog, Change, Command, NewTopic, Policy, Topic};
 use crate::log::cache::LogStore;
 use crate::shard::Shards;
@@ -99,6 +101,10 @@ impl Kit {
             check_topic_configs: Arc::new({
                 let config = config.clone();
                 move |configs| validate_topic_configs(configs, &config).map_err(|e| e.to_string())
+            }),
+            check_group_configs: Arc::new({
+                let config = config.clone();
+                move |configs| validate_group_configs(configs, &config).map_err(|e| e.to_string())
             }),
         };
         let (metadata, _) = Metadata::start(store, policy, Anywhere, |_| {}).expect("a thread");

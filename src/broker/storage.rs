@@ -14,7 +14,9 @@ use std::time::Duration;
 use super::recovery::{self, Recovered};
 use crate::base::env::Env;
 use crate::base::metrics::Metrics;
-use crate::base::settings::{BrokerConfig, Settings, validate_topic_configs};
+use crate::base::settings::{
+    BrokerConfig, Settings, validate_group_configs, validate_topic_configs,
+};
 use crate::catalog::Policy;
 use crate::log::cache::LogStore;
 use crate::shard::Shards;
@@ -272,16 +274,19 @@ fn start(
     })
 }
 
-/// What topics may be created.
+/// What topics may be created, and what configs topics and groups may have.
 fn policy(settings: &Settings, config: &BrokerConfig) -> Policy {
-    let config = config.clone();
+    let (of_topics, of_groups) = (config.clone(), config.clone());
     Policy {
         default_partitions: settings.num_partitions,
         default_replication_factor: i16::try_from(settings.default_replication_factor).unwrap_or(1),
         max_topic_partitions: settings.max_partitions_per_topic,
         max_partitions: u64::from(settings.max_partitions),
         check_topic_configs: Arc::new(move |configs| {
-            validate_topic_configs(configs, &config).map_err(|error| error.to_string())
+            validate_topic_configs(configs, &of_topics).map_err(|error| error.to_string())
+        }),
+        check_group_configs: Arc::new(move |configs| {
+            validate_group_configs(configs, &of_groups).map_err(|error| error.to_string())
         }),
     }
 }

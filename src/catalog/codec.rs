@@ -9,6 +9,7 @@
 //! | `topics/<id>` | `name`, `partitions`, `created_at_start`, `configs` (object of strings) |
 //! | `deleted/<id>` | the same, of a topic whose files are not swept yet |
 //! | `broker-configs/cluster`, `broker-configs/<node id>` | `configs` |
+//! | `group-configs/<group id>` | `configs` |
 //! | `starts` | `value`: how often this node has started |
 //! | `cluster` | `value`: cluster id |
 //! | `log-starts/<id>/<partition>` | `offset`: log start set by DeleteRecords |
@@ -27,11 +28,12 @@ use crate::store::{MetaWrite, Versioned};
 /// The key whose revision fences catalog writers.
 pub const FENCE_KEY: &str = "catalog";
 /// Prefixes of what [`load`] wants to see.
-pub const PREFIXES: [&str; 3] = [TOPICS, DELETED, BROKER_CONFIGS];
+pub const PREFIXES: [&str; 4] = [TOPICS, DELETED, BROKER_CONFIGS, GROUP_CONFIGS];
 
 const TOPICS: &str = "topics/";
 const DELETED: &str = "deleted/";
 const BROKER_CONFIGS: &str = "broker-configs/";
+const GROUP_CONFIGS: &str = "group-configs/";
 const LOG_STARTS: &str = "log-starts/";
 
 const VERSION: u32 = 1;
@@ -118,11 +120,10 @@ pub fn writes(change: &Change) -> Vec<MetaWrite> {
         }
         Change::TopicSwept(id) => vec![MetaWrite::Delete(topic_key(DELETED, *id))],
         Change::BrokerConfigured { scope, configs } => {
-            let key = scope_key(*scope);
-            if configs.is_empty() {
-                return vec![MetaWrite::Delete(key)];
-            }
-            vec![put(key, ConfigsBody { configs: configs.clone() })]
+            vec![put_configs(scope_key(*scope), configs)]
+        }
+        Change::GroupConfigured { group, configs } => {
+            vec![put_configs(format!("{GROUP_CONFIGS}{group}"), configs)]
         }
     }
 }
@@ -162,6 +163,10 @@ fn pair_change(key: &str, value: &[u8]) -> Result<Change, Unreadable> {
     }
     if let Some(id) = key.strip_prefix(DELETED) {
         return Ok(Change::TopicDeleted(Arc::new(get_topic(key, id, value)?)));
+    }
+    if let Some(group) = key.strip_prefix(GROUP_CONFIGS) {
+        let ConfigsBody { configs } = get(key, value)?;
+        return Ok(Change::GroupConfigured { group: group.to_owned(), configs });
     }
     let scope = match key.strip_prefix(BROKER_CONFIGS) {
         Some("cluster") => Some(BrokerScope::Cluster),
@@ -204,6 +209,14 @@ fn get_topic(key: &str, id: &str, value: &[u8]) -> Result<Topic, Unreadable> {
         created_at_start: body.created_at_start,
         configs: body.configs,
     })
+}
+
+/// A resource without configs leaves nothing behind.
+fn put_configs(key: String, configs: &Configs) -> MetaWrite {
+    if configs.is_empty() {
+        return MetaWrite::Delete(key);
+    }
+    put(key, ConfigsBody { configs: configs.clone() })
 }
 
 fn scope_key(scope: BrokerScope) -> String {

@@ -24,9 +24,10 @@ pub struct Policy {
     /// Partitions that all topics together may have.
     pub max_partitions: u64,
     pub check_topic_configs: CheckConfigs,
+    pub check_group_configs: CheckConfigs,
 }
 
-/// Judges all of a topic's configs; the error says what is wrong with them.
+/// Judges all of a resource's configs; the error says what is wrong with them.
 pub type CheckConfigs = Arc<dyn Fn(&Configs) -> Result<(), String> + Send + Sync>;
 
 /// A topic as clients name it.
@@ -94,6 +95,10 @@ pub enum Command {
         scope: BrokerScope,
         edit: ConfigEdit,
     },
+    AlterGroupConfigs {
+        group: String,
+        edit: ConfigEdit,
+    },
 }
 
 /// Judges a command. The change is not applied.
@@ -109,12 +114,17 @@ pub fn decide(catalog: &Catalog, policy: &Policy, command: &Command) -> Result<C
         Command::AlterTopicConfigs { topic, edit } => {
             let topic = find_named(catalog, topic)?;
             let configs = edit.over(Some(&topic.configs));
-            check_configs(policy, &configs)?;
+            check_configs(&policy.check_topic_configs, &configs)?;
             Ok(Change::TopicConfigured(Arc::new(Topic { configs, ..(*topic).clone() })))
         }
         Command::AlterBrokerConfigs { scope, edit } => {
             let configs = edit.over(catalog.broker_configs(*scope));
             Ok(Change::BrokerConfigured { scope: *scope, configs })
+        }
+        Command::AlterGroupConfigs { group, edit } => {
+            let configs = edit.over(catalog.group_configs(group));
+            check_configs(&policy.check_group_configs, &configs)?;
+            Ok(Change::GroupConfigured { group: group.clone(), configs })
         }
     }
 }
@@ -154,7 +164,7 @@ fn create_topic(catalog: &Catalog, policy: &Policy, new: &NewTopic) -> Result<Ch
         };
         configs.insert(key.clone(), value.clone());
     }
-    check_configs(policy, &configs)?;
+    check_configs(&policy.check_topic_configs, &configs)?;
     let partitions = if new.assignments.is_empty() {
         placed_partitions(policy, new)?
     } else {
@@ -279,7 +289,6 @@ fn check_limits(catalog: &Catalog, policy: &Policy, of: i32, added: i32) -> Resu
     Err(Fault::with(Code::PolicyViolation, message))
 }
 
-fn check_configs(policy: &Policy, configs: &Configs) -> Result<(), Fault> {
-    (policy.check_topic_configs)(configs)
-        .map_err(|message| Fault::with(Code::InvalidConfig, message))
+fn check_configs(check: &CheckConfigs, configs: &Configs) -> Result<(), Fault> {
+    check(configs).map_err(|message| Fault::with(Code::InvalidConfig, message))
 }

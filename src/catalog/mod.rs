@@ -87,6 +87,10 @@ pub enum Change {
         scope: BrokerScope,
         configs: Configs,
     },
+    GroupConfigured {
+        group: String,
+        configs: Configs,
+    },
 }
 
 /// Everything that is known about topics, owners and dynamic configs at one moment.
@@ -101,6 +105,8 @@ pub struct Catalog {
     partition_count: u64,
     deleted: BTreeMap<Uuid, Arc<Topic>>,
     broker_configs: BTreeMap<BrokerScope, Configs>,
+    /// By group id; a group need not exist to have configs.
+    group_configs: BTreeMap<String, Configs>,
     /// Partitions that another node owns or none; this node owns the rest.
     elsewhere: BTreeMap<TopicPartition, i32>,
 }
@@ -118,6 +124,7 @@ impl Catalog {
             partition_count: 0,
             deleted: BTreeMap::new(),
             broker_configs: BTreeMap::new(),
+            group_configs: BTreeMap::new(),
             elsewhere: BTreeMap::new(),
         }
     }
@@ -163,6 +170,17 @@ impl Catalog {
     #[must_use]
     pub fn broker_configs(&self, scope: BrokerScope) -> Option<&Configs> {
         self.broker_configs.get(&scope)
+    }
+
+    /// A group's own configs.
+    #[must_use]
+    pub fn group_configs(&self, group: &str) -> Option<&Configs> {
+        self.group_configs.get(group)
+    }
+
+    /// Groups that have configs of their own, by id.
+    pub fn configured_groups(&self) -> impl Iterator<Item = &str> {
+        self.group_configs.keys().map(String::as_str)
     }
 
     /// The leader epoch of a topic's partitions: 0 in the start that created the topic, and one
@@ -225,6 +243,12 @@ impl Catalog {
             }
             Change::BrokerConfigured { scope, configs } => {
                 self.broker_configs.insert(*scope, configs.clone());
+            }
+            Change::GroupConfigured { group, configs } if configs.is_empty() => {
+                self.group_configs.remove(group);
+            }
+            Change::GroupConfigured { group, configs } => {
+                self.group_configs.insert(group.clone(), configs.clone());
             }
         }
     }

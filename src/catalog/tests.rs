@@ -19,6 +19,7 @@ fn policy() -> Policy {
         max_topic_partitions: 100,
         max_partitions: 150,
         check_topic_configs: Arc::new(check_configs),
+        check_group_configs: Arc::new(check_configs),
     }
 }
 
@@ -279,6 +280,23 @@ fn topic_configs_are_replaced_or_merged() {
     assert_eq!(alter(merge(None)), Ok(None));
     assert_eq!(alter(merge(Some("x"))).expect_err("no number").kind(), Code::InvalidConfig);
     assert_eq!(alter(ConfigEdit::Replace(Configs::new())), Ok(None));
+}
+
+#[test]
+fn groups_need_not_exist_to_have_configs_and_without_any_leave_nothing_behind() {
+    let mut script = Script::new();
+    let alter = |value: Option<&str>| Command::AlterGroupConfigs {
+        group: "pay/ments".to_owned(),
+        edit: ConfigEdit::Merge(vec![("retention.ms".to_owned(), key_edit(value))]),
+    };
+    script.run(alter(Some("7"))).expect("a good value");
+    let stored = script.replay();
+    let configs = Configs::from([("retention.ms".to_owned(), "7".to_owned())]);
+    assert_eq!(stored.group_configs("pay/ments"), Some(&configs));
+    assert_eq!(stored.configured_groups().collect::<Vec<_>>(), ["pay/ments"]);
+    assert_eq!(script.refusal(alter(Some("x"))), Code::InvalidConfig);
+    script.run(alter(None)).expect("back to the default");
+    assert_eq!(script.replay().configured_groups().count(), 0);
 }
 
 #[test]

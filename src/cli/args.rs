@@ -27,7 +27,7 @@ pub(super) enum Command {
 
 #[derive(Subcommand, Debug)]
 pub(super) enum ConfigCommand {
-    /// Print every broker and topic key with its limits, default and meaning
+    /// Print every broker, topic and group key with its limits, default and meaning
     Docs {
         #[arg(long, value_enum, default_value_t = Format::Text)]
         output: Format,

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use crate::base::settings::{Spec, broker_keys, topic_keys};
+use crate::base::settings::{Spec, broker_keys, group_key, group_keys, topic_keys};
 
 use super::args::Format;
 
@@ -19,15 +19,18 @@ pub(super) fn render(format: Format) -> String {
         Format::Json => {
             let topic: Vec<Value> = topic_keys().iter().map(json).collect();
             let broker: Vec<Value> = broker_keys().into_iter().map(json).collect();
-            format!("{:#}\n", json!({ "broker": broker, "topic": topic }))
+            let group: Vec<Value> = group_keys().iter().map(json).collect();
+            format!("{:#}\n", json!({ "broker": broker, "topic": topic, "group": group }))
         }
     }
 }
 
 fn sections(section: fn(&str, &[&Spec]) -> String) -> String {
     let topic: Vec<&Spec> = topic_keys().iter().collect();
-    let broker = section("Broker keys", &broker_keys());
-    broker + "\n" + &section("Topic keys", &topic)
+    let group: Vec<&Spec> = group_keys().iter().collect();
+    [("Broker keys", broker_keys()), ("Topic keys", topic), ("Group keys", group)]
+        .map(|(title, keys)| section(title, &keys))
+        .join("\n")
 }
 
 fn text(title: &str, keys: &[&Spec]) -> String {
@@ -39,7 +42,7 @@ fn text(title: &str, keys: &[&Spec]) -> String {
             (Some(default), _) => format!("default: {default}"),
             (None, _) => "default: unset".to_owned(),
         };
-        let update = if spec.synonyms.is_empty() { spec.update.name() } else { "topic" };
+        let update = update(spec);
         let importance = spec.importance.name();
         writeln!(out, "\n{} ({update}, importance {importance})", spec.name)
             .expect("a String takes all text");
@@ -88,10 +91,19 @@ fn json(spec: &Spec) -> Value {
         "allowed": spec.allowed(),
         "default": spec.default,
         "importance": spec.importance.name(),
-        "update": if synonyms.is_empty() { spec.update.name() } else { "topic" },
+        "update": update(spec),
         "synonyms": synonyms,
         "doc": spec.doc,
     })
+}
+
+/// How the key may change: as a broker key says, or at run time for one topic or group.
+fn update(spec: &Spec) -> &'static str {
+    match spec.synonyms {
+        [] => spec.update.name(),
+        _ if group_key(spec.name).is_some() => "group",
+        _ => "topic",
+    }
 }
 
 fn synonyms(spec: &Spec, separator: &str) -> String {

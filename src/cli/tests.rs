@@ -1,7 +1,7 @@
 use std::ffi::OsString;
 
 use super::*;
-use crate::base::settings::{LogFormat, broker_keys, topic_keys};
+use crate::base::settings::{LogFormat, broker_keys, group_keys, topic_keys};
 
 fn run_with(arguments: &[&str], environment: &[(&str, &str)]) -> Action {
     let arguments = ["klamm"].iter().chain(arguments).map(OsString::from);
@@ -80,7 +80,7 @@ fn the_docs_name_every_key_in_every_form() {
         let docs = docs::render(format);
         assert!(docs.ends_with('\n'));
         let docs = docs.split_whitespace().collect::<Vec<_>>().join(" ");
-        for spec in broker_keys().into_iter().chain(topic_keys()) {
+        for spec in broker_keys().into_iter().chain(topic_keys()).chain(group_keys()) {
             assert!(docs.contains(spec.name) && docs.contains(&*spec.allowed()), "{}", spec.name);
         }
     }

@@ -16,9 +16,9 @@ use crate::api::text;
 use crate::base::fault::{Code, Fault};
 use crate::base::settings::{
     BrokerConfig, Described, Entry, Kind, Source, Spec, describe_broker, describe_dynamic_default,
-    describe_topic_defaults,
+    describe_group, describe_topic_defaults,
 };
-use crate::catalog::{BrokerScope, Catalog};
+use crate::catalog::{BrokerScope, Catalog, Configs};
 
 /// v1 source and synonyms instead of a default flag. v2 as v1. v3 type and documentation.
 /// v4 flexible.
@@ -101,6 +101,11 @@ impl<'a> Describer<'a> {
             Resource::Topic(name) => {
                 let topic = self.catalog.topic(&name).ok_or(Code::UnknownTopicOrPartition)?;
                 Ok(self.topic_defaults.iter().map(|d| d.of_topic(&topic.configs)).collect())
+            }
+            Resource::Group(group) => {
+                let none = Configs::new();
+                let own = self.catalog.group_configs(&group).unwrap_or(&none);
+                Ok(describe_group(&self.broker, own))
             }
             Resource::Broker(BrokerScope::Cluster) => Ok(describe_dynamic_default(&self.broker)),
             Resource::Broker(BrokerScope::Node(_)) => Ok(describe_broker(&self.broker)),

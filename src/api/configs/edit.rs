@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use super::Resource;
 use crate::base::fault::{Code, Fault};
 use crate::base::settings::{
-    BrokerConfig, Overrides, Spec, broker_key, topic_key, validate_dynamic_config,
+    BrokerConfig, Overrides, Spec, broker_key, group_key, topic_key, validate_dynamic_config,
 };
 use crate::catalog::{BrokerScope, Command, ConfigEdit, KeyEdit, ListEdit};
 
@@ -93,6 +93,7 @@ impl Editor {
         let spec = match resource {
             Resource::Topic(_) => topic_key(wish.key),
             Resource::Broker(_) => broker_key(wish.key),
+            Resource::Group(_) => group_key(wish.key),
         };
         match (wish.operation, spec) {
             (Operation::Delete, _) => Ok(KeyEdit::Unset),
@@ -121,6 +122,7 @@ impl Editor {
         let mut broker = self.broker.clone();
         let entries = match resource {
             Resource::Topic(_) => broker.of_topic_key(spec, &Overrides::new()),
+            Resource::Group(_) => broker.of_group_key(spec, &Overrides::new()),
             Resource::Broker(scope) => {
                 broker.dynamic_broker.clear();
                 if *scope == BrokerScope::Cluster {
@@ -138,6 +140,7 @@ fn command(resource: Resource, edit: ConfigEdit) -> Command {
     match resource {
         Resource::Topic(topic) => Command::AlterTopicConfigs { topic, edit },
         Resource::Broker(scope) => Command::AlterBrokerConfigs { scope, edit },
+        Resource::Group(group) => Command::AlterGroupConfigs { group, edit },
     }
 }
 
@@ -157,9 +160,9 @@ fn check_wishes(wishes: &[Wish<'_>]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// A broker's values are checked here, a topic's by the catalog.
+/// A broker's values are checked here, a topic's and a group's by the catalog.
 fn check_broker_key(resource: &Resource, key: &str, value: &str) -> Result<(), Fault> {
-    if matches!(resource, Resource::Topic(_)) {
+    if !matches!(resource, Resource::Broker(_)) {
         return Ok(());
     }
     let code = if broker_key(key).is_some() { Code::InvalidRequest } else { Code::InvalidConfig };

@@ -41,7 +41,8 @@ impl Endpoint for ListConfigResources {
     }
 }
 
-/// Resources of these types. Types that have nothing here are known and empty.
+/// Resources of these types; of groups those that have configs of their own. Types that have
+/// nothing here are known and empty.
 pub(super) fn list(catalog: &Catalog, kinds: &[i8]) -> Result<Vec<ConfigResource>, Fault> {
     if kinds.iter().any(|kind| !KINDS.contains(kind)) {
         return Err(Code::UnsupportedVersion.into());
@@ -55,6 +56,10 @@ pub(super) fn list(catalog: &Catalog, kinds: &[i8]) -> Result<Vec<ConfigResource
     }
     if kinds.contains(&kind::TOPIC) {
         resources.extend(catalog.topics().map(|topic| resource(kind::TOPIC, text(&topic.name))));
+    }
+    if kinds.contains(&kind::GROUP) {
+        let groups = catalog.configured_groups();
+        resources.extend(groups.map(|group| resource(kind::GROUP, text(group))));
     }
     Ok(resources)
 }

@@ -1,7 +1,7 @@
 //! Configs over Kafka's protocol: describe, alter, list. Values and their checks are the settings
 //! table's; what may be altered is decided by the catalog.
 //!
-//! Topics and this broker have configs. Broker loggers, client metrics and groups are resource
+//! Topics, this broker and groups have configs. Broker loggers and client metrics are resource
 //! types of Kafka that have nothing here yet: asking for one is an error of that resource alone.
 
 pub mod alter;
@@ -29,6 +29,8 @@ enum Resource {
     Topic(String),
     /// The empty name is the whole cluster's defaults.
     Broker(BrokerScope),
+    /// A group id, never empty; the group need not exist.
+    Group(String),
 }
 
 impl Resource {
@@ -49,7 +51,8 @@ impl Resource {
             },
             kind::BROKER_LOGGER => invalid("Levels of broker loggers are not served".into()),
             kind::CLIENT_METRICS => invalid("Configs of client metrics are not served".into()),
-            kind::GROUP => invalid("Configs of groups are not served".into()),
+            kind::GROUP if name.is_empty() => invalid("A group's name must not be empty".into()),
+            kind::GROUP => Ok(Self::Group(name.to_owned())),
             unknown => invalid(format!("Unknown resource type {unknown}")),
         }
     }

@@ -121,7 +121,7 @@ mod describing {
             (kind::TOPIC, "not a name", Code::InvalidTopicException),
             (kind::BROKER, "2", Code::InvalidRequest),
             (kind::BROKER, "one", Code::InvalidRequest),
-            (kind::GROUP, "g", Code::InvalidRequest),
+            (kind::GROUP, "", Code::InvalidRequest),
             (7, "x", Code::InvalidRequest),
         ] {
             let result = describe(kind, name, None);
@@ -185,6 +185,7 @@ mod editing {
             let command = match resource.clone() {
                 Resource::Topic(topic) => Command::AlterTopicConfigs { topic, edit },
                 Resource::Broker(scope) => Command::AlterBrokerConfigs { scope, edit },
+                Resource::Group(group) => Command::AlterGroupConfigs { group, edit },
             };
             assert_eq!(merge(resource, &[wish]), Ok(command));
         }
@@ -248,6 +249,7 @@ mod served {
 
     use super::super::alter::{AlterConfigs, IncrementalAlterConfigs};
     use super::super::describe::DescribeConfigs;
+    use super::super::list::list;
     use super::*;
     use crate::api::endpoint::Endpoint;
     use crate::api::kit::Kit;
@@ -335,6 +337,34 @@ mod served {
             assert_eq!(response.responses[0].error_code, code);
         }
         assert!(kit.topic("orders").unwrap().configs.is_empty());
+    }
+
+    #[test]
+    fn a_group_has_configs_whether_or_not_it_exists() {
+        let mut kit = Kit::with_topics(&[]);
+        let key = "consumer.session.timeout.ms";
+        let alter = |kit: &mut Kit, resource| {
+            let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+            kit.ask::<IncrementalAlterConfigs>(1, &request).responses.remove(0)
+        };
+        let groups = |kit: &Kit| list(&kit.services.metadata.catalog(), &[kind::GROUP]).unwrap();
+        assert_eq!(value(&mut kit, 4, kind::GROUP, "payments", key), "45000");
+        assert_eq!(alter(&mut kit, set(kind::GROUP, "payments", key, "50000")).error_code, 0);
+        assert_eq!(value(&mut kit, 4, kind::GROUP, "payments", key), "50000");
+        assert_eq!(value(&mut kit, 4, kind::GROUP, "others", key), "45000");
+        let [listed] = &groups(&kit)[..] else { panic!("one group has configs") };
+        assert_eq!((listed.resource_type, &*listed.resource_name), (kind::GROUP, "payments"));
+
+        for (key, value) in [(key, "60001"), (key, "x"), ("consumer.sesion.timeout.ms", "50000")] {
+            let refused = alter(&mut kit, set(kind::GROUP, "payments", key, value));
+            assert_eq!(refused.error_code, Code::InvalidConfig.code(), "{key}={value}");
+            assert!(refused.error_message.unwrap().contains(key));
+        }
+        let mut back = set(kind::GROUP, "payments", key, "");
+        back.configs[0].config_operation = 1;
+        assert_eq!(alter(&mut kit, back).error_code, 0);
+        assert_eq!(value(&mut kit, 4, kind::GROUP, "payments", key), "45000");
+        assert!(groups(&kit).is_empty());
     }
 
     #[test]

@@ -63,6 +63,7 @@ fn policy() -> Policy {
         max_topic_partitions: 100,
         max_partitions: 1000,
         check_topic_configs: Arc::new(|_| Ok(())),
+        check_group_configs: Arc::new(|_| Ok(())),
     }
 }
 

@@ -153,6 +153,7 @@ impl<H: PartitionHost> Worker<H> {
                 Change::BrokerConfigured { .. } => self.host.reconfigure(&catalog),
                 Change::TopicCreated(_)
                 | Change::PartitionsAdded { .. }
+                | Change::GroupConfigured { .. }
                 | Change::TopicSwept(_) => {}
             }
         }
