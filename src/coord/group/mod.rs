@@ -7,6 +7,8 @@
 
 pub mod classic;
 pub mod consumer;
+#[cfg(test)]
+pub(crate) mod kit;
 pub mod offsets;
 pub mod record;
 pub mod settings;
