@@ -5,6 +5,7 @@ pub mod cache;
 pub mod checkpoint;
 pub mod checkpoint_file;
 pub mod commit;
+pub mod compact;
 pub mod dir;
 pub mod epochs;
 pub mod error;

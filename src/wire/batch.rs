@@ -15,6 +15,7 @@
 //! All numbers are big-endian. Source: Kafka 4.3, `DefaultRecordBatch`.
 
 use crate::wire::compression::Codec;
+use crate::wire::crc;
 
 /// Bytes of a batch before its records.
 pub const HEADER_BYTES: usize = 61;
@@ -34,6 +35,7 @@ pub const NONE: i8 = -1;
 const TIMESTAMP_TYPE_BIT: i16 = 1 << 3;
 const TRANSACTIONAL_BIT: i16 = 1 << 4;
 const CONTROL_BIT: i16 = 1 << 5;
+const DELETE_HORIZON_BIT: i16 = 1 << 6;
 const CODEC_MASK: i16 = 0x07;
 
 /// Whose clock a batch's timestamps are from. Kafka's `message.timestamp.type`.
@@ -185,6 +187,34 @@ impl BatchHeader {
         } else {
             TimestampType::LogAppendTime
         }
+    }
+
+    /// From when on compaction may drop the batch's tombstones (KIP-534). The base timestamp then
+    /// is this time, and the records' deltas count from it.
+    #[must_use]
+    pub const fn delete_horizon_ms(&self) -> Option<i64> {
+        if self.attributes & DELETE_HORIZON_BIT == 0 { None } else { Some(self.base_timestamp_ms) }
+    }
+
+    /// Sets the delete horizon, whose place is the base timestamp's.
+    pub const fn set_delete_horizon(&mut self, horizon_ms: i64) {
+        self.attributes |= DELETE_HORIZON_BIT;
+        self.base_timestamp_ms = horizon_ms;
+    }
+
+    /// What compaction leaves of a batch whose records are all gone: its offsets, its producer
+    /// and its sequences. The CRC is that of no records.
+    #[must_use]
+    pub fn emptied(&self) -> Self {
+        let mut header = Self {
+            length: (HEADER_BYTES - LENGTH_OVERHEAD_BYTES) as i32,
+            attributes: self.attributes & !(CODEC_MASK | DELETE_HORIZON_BIT),
+            base_timestamp_ms: i64::from(NONE),
+            record_count: 0,
+            ..*self
+        };
+        header.crc = crc::crc32c(&header.write()[CRC_START..]);
+        header
     }
 
     /// Sets the timestamp type's bit in the attributes, and leaves the others.

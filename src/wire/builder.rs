@@ -56,6 +56,20 @@ impl BatchBuilder {
         Self { header, level, body: Vec::new(), scratch: Vec::new() }
     }
 
+    /// A batch with some of another's records, under their offsets: base and last offset,
+    /// producer, sequence and codec are the other's. With a delete horizon, that is its base
+    /// timestamp. Filled by [`BatchBuilder::keep_record`].
+    #[must_use]
+    pub const fn thinning(original: &BatchHeader, delete_horizon_ms: Option<i64>) -> Self {
+        let mut header = *original;
+        header.record_count = 0;
+        header.max_timestamp_ms = NONE as i64;
+        if let Some(horizon_ms) = delete_horizon_ms {
+            header.set_delete_horizon(horizon_ms);
+        }
+        Self { header, level: None, body: Vec::new(), scratch: Vec::new() }
+    }
+
     /// Signs the batch as an idempotent producer's.
     #[must_use]
     pub const fn producer(mut self, id: i64, epoch: i16, base_sequence: i32) -> Self {
@@ -104,24 +118,45 @@ impl BatchBuilder {
     /// Appends a record of another batch, its headers byte for byte.
     pub fn push_record(&mut self, timestamp_ms: i64, record: &Record<'_>) {
         self.begin(timestamp_ms, record.key, record.value);
+        self.copy_headers(record);
+    }
+
+    /// As [`BatchBuilder::push_record`], under the record's own offset, which must be within
+    /// those of the batch that is thinned.
+    pub fn keep_record(&mut self, timestamp_ms: i64, record: &Record<'_>) {
+        self.begin_at(record.offset_delta, timestamp_ms, record.key, record.value);
+        self.copy_headers(record);
+    }
+
+    fn copy_headers(&mut self, record: &Record<'_>) {
         put_i32(&mut self.scratch, record.headers.count());
         self.scratch.extend_from_slice(record.headers.bytes());
         self.end();
     }
 
     fn begin(&mut self, timestamp_ms: i64, key: Option<&[u8]>, value: Option<&[u8]>) {
+        self.header.last_offset_delta += 1;
+        self.begin_at(self.header.last_offset_delta, timestamp_ms, key, value);
+    }
+
+    fn begin_at(
+        &mut self,
+        offset_delta: i32,
+        timestamp_ms: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+    ) {
         let header = &mut self.header;
-        if header.record_count == 0 {
+        if header.record_count == 0 && header.delete_horizon_ms().is_none() {
             header.base_timestamp_ms = timestamp_ms;
         }
         header.max_timestamp_ms = header.max_timestamp_ms.max(timestamp_ms);
-        header.last_offset_delta += 1;
         header.record_count += 1;
 
         self.scratch.clear();
         self.scratch.push(0);
         put_i64(&mut self.scratch, timestamp_ms.wrapping_sub(header.base_timestamp_ms));
-        put_i32(&mut self.scratch, header.last_offset_delta);
+        put_i32(&mut self.scratch, offset_delta);
         put_nullable(&mut self.scratch, key);
         put_nullable(&mut self.scratch, value);
     }
