@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::base::settings::Assignor;
+
 /// Broker-wide settings of the group coordinator. Group configs override some of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupSettings {
@@ -20,7 +22,11 @@ pub struct GroupSettings {
     /// `group.consumer.max.size`
     pub consumer_max_size: usize,
     /// `group.consumer.assignors`, the first is the default.
-    pub consumer_assignors: Vec<String>,
+    pub consumer_assignors: Vec<Assignor>,
+    /// `group.consumer.assignment.interval.ms`: least time between two target assignments.
+    pub consumer_assignment_interval: Duration,
+    /// `group.consumer.regex.refresh.interval.ms`
+    pub consumer_regex_refresh: Duration,
     /// `group.consumer.migration.policy`
     pub migration: Migration,
     /// `offset.metadata.max.bytes`
@@ -52,7 +58,9 @@ impl Default for GroupSettings {
             consumer_session: Duration::from_secs(45),
             consumer_heartbeat: Duration::from_secs(5),
             consumer_max_size: i32::MAX as usize,
-            consumer_assignors: vec!["uniform".to_owned(), "range".to_owned()],
+            consumer_assignors: vec![Assignor::Uniform, Assignor::Range],
+            consumer_assignment_interval: Duration::from_secs(1),
+            consumer_regex_refresh: Duration::from_secs(10 * 60),
             migration: Migration::Bidirectional,
             offset_metadata_max_bytes: 4096,
             offsets_retention: Duration::from_secs(7 * 24 * 60 * 60),

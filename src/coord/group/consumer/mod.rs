@@ -1,5 +1,7 @@
 //! Groups of the consumer protocol.
 
+pub mod assignor;
+
 use std::sync::Arc;
 
 use super::record::ConsumerRecord;
