@@ -33,3 +33,8 @@ fn frames() {
 fn requests() {
     replay("request", targets::request);
 }
+
+#[test]
+fn group_records() {
+    replay("group_record", targets::group_record);
+}

@@ -2,25 +2,25 @@
 
 /// The bytes end before the value does, or a variable-length number has no end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Short;
+pub struct Short;
 
 /// Reads Kafka's primitives from the front of a slice.
 #[derive(Clone, Debug)]
-pub(super) struct Cursor<'a> {
+pub struct Cursor<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Cursor<'a> {
-    pub(super) const fn new(bytes: &'a [u8]) -> Self {
+    pub const fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
     /// Bytes not read yet.
-    pub(super) const fn left(&self) -> usize {
+    pub const fn left(&self) -> usize {
         self.rest.len()
     }
 
-    pub(super) fn take(&mut self, bytes: usize) -> Result<&'a [u8], Short> {
+    pub fn take(&mut self, bytes: usize) -> Result<&'a [u8], Short> {
         let (taken, rest) = self.rest.split_at_checked(bytes).ok_or(Short)?;
         self.rest = rest;
         Ok(taken)
@@ -32,21 +32,25 @@ impl<'a> Cursor<'a> {
         Ok(*taken)
     }
 
-    pub(super) fn i8(&mut self) -> Result<i8, Short> {
+    pub fn i8(&mut self) -> Result<i8, Short> {
         self.array().map(i8::from_be_bytes)
     }
 
-    pub(super) fn i16(&mut self) -> Result<i16, Short> {
+    pub fn i16(&mut self) -> Result<i16, Short> {
         self.array().map(i16::from_be_bytes)
     }
 
-    pub(super) fn i32(&mut self) -> Result<i32, Short> {
+    pub fn i32(&mut self) -> Result<i32, Short> {
         self.array().map(i32::from_be_bytes)
+    }
+
+    pub fn i64(&mut self) -> Result<i64, Short> {
+        self.array().map(i64::from_be_bytes)
     }
 
     /// An unsigned number in groups of seven bits, the lowest first; at most five bytes, and
     /// none beyond 32 bits.
-    pub(super) fn uvarint(&mut self) -> Result<u32, Short> {
+    pub fn uvarint(&mut self) -> Result<u32, Short> {
         let mut value = 0;
         for shift in [0, 7, 14, 21, 28] {
             let [byte] = self.array()?;

@@ -8,7 +8,7 @@ pub mod bounds;
 pub mod builder;
 pub mod compression;
 pub mod crc;
-mod cursor;
+pub mod cursor;
 pub mod encode;
 pub mod frame;
 pub mod records;

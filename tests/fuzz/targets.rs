@@ -8,6 +8,7 @@
 
 use bytes::{Buf, Bytes};
 use kafka_protocol::messages::{ApiKey, RequestKind};
+use klamm::coord::group::record::Record;
 use klamm::log::validate::{BatchRules, CompressionRule, ValidBatch, validate};
 use klamm::wire::batch::{BatchHeader, CRC_START, HEADER_BYTES, TimestampType};
 use klamm::wire::compression::Codec;
@@ -112,5 +113,18 @@ fn assert_stored_batch_is_sound(valid: &ValidBatch) {
         });
     if read.is_ok() {
         assert_eq!(seen, header.record_count);
+    }
+}
+
+/// A stored record of the group coordinator: the first byte is the key's length; without bytes
+/// behind the key it is a tombstone. What was understood is what is written again.
+pub fn group_record(input: &[u8]) {
+    let [key_bytes, rest @ ..] = input else { return };
+    let Some((key, value)) = rest.split_at_checked(usize::from(*key_bytes)) else { return };
+    let value = (!value.is_empty()).then_some(value);
+    if let Ok(Some(record)) = Record::decode(key, value) {
+        let stored = record.encode();
+        let again = Record::decode(&stored.key, stored.value.as_deref());
+        assert_eq!(again, Ok(Some(record)));
     }
 }

@@ -20,9 +20,7 @@ pub fn handle(_groups: &mut GroupMap, _cx: &mut Cx<'_>, _caller: Caller, command
 }
 
 /// Takes in what is stored.
-pub fn replay(_groups: &mut GroupMap, record: OffsetRecord) {
-    match record {}
-}
+pub fn replay(_groups: &mut GroupMap, _record: OffsetRecord) {}
 
 /// Sets the clock of expiry.
 pub fn resume(_groups: &mut GroupMap, _cx: &mut Cx<'_>) {}
