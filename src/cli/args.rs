@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::config::ConfigCommand;
+use super::group::GroupCommand;
+use super::topic::TopicCommand;
+
 /// A message broker that speaks Kafka's protocol.
 #[derive(Parser, Debug)]
 #[command(name = "klamm", version, args_conflicts_with_subcommands = true)]
@@ -18,19 +22,20 @@ pub(super) struct Arguments {
 pub(super) enum Command {
     /// Run the broker; what `klamm` alone does
     Serve(ServeOptions),
-    /// About settings
+    /// Topics and their partitions
+    Topic {
+        #[command(subcommand)]
+        command: TopicCommand,
+    },
+    /// Consumer groups and their offsets
+    Group {
+        #[command(subcommand)]
+        command: GroupCommand,
+    },
+    /// Configs of topics, brokers and groups
     Config {
         #[command(subcommand)]
         command: ConfigCommand,
-    },
-}
-
-#[derive(Subcommand, Debug)]
-pub(super) enum ConfigCommand {
-    /// Print every broker, topic and group key with its limits, default and meaning
-    Docs {
-        #[arg(long, value_enum, default_value_t = Format::Text)]
-        output: Format,
     },
 }
 
@@ -62,7 +67,7 @@ pub(super) struct ServeOptions {
 
 /// How a command's answer looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
+pub enum Format {
     Text,
     Markdown,
     Json,

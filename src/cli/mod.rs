@@ -4,18 +4,26 @@
 //! serve, which the composition above answers: nothing here starts a broker.
 
 mod args;
+mod client;
+mod config;
 mod docs;
 pub mod exit;
+mod group;
 pub mod output;
+mod pairs;
+mod remote;
 mod serve;
+mod table;
 #[cfg(test)]
 mod tests;
+mod time;
+mod topic;
 
 use std::ffi::OsString;
 
 use clap::Parser;
 
-use args::{Arguments, Command, ConfigCommand};
+use args::{Arguments, Command};
 use exit::Exit;
 pub use serve::Start;
 
@@ -40,9 +48,9 @@ pub fn run(
             Ok(start) => Action::Serve(Box::new(start)),
             Err(line) => Action::Done(output::fail(&line, Exit::Usage)),
         },
-        Command::Config { command: ConfigCommand::Docs { output } } => {
-            Action::Done(output::print(&docs::render(output)))
-        }
+        Command::Topic { command } => Action::Done(topic::run(&command)),
+        Command::Group { command } => Action::Done(group::run(&command)),
+        Command::Config { command } => Action::Done(config::run(&command)),
     }
 }
 
