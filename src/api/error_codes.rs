@@ -5,8 +5,9 @@ use kafka_protocol::messages::{
     AlterConfigsResponse, ApiVersionsResponse, CreatePartitionsResponse, CreateTopicsResponse,
     DeleteRecordsResponse, DeleteTopicsResponse, DescribeClusterResponse, DescribeConfigsResponse,
     DescribeLogDirsResponse, DescribeProducersResponse, DescribeTopicPartitionsResponse,
-    IncrementalAlterConfigsResponse, InitProducerIdResponse, ListConfigResourcesResponse,
-    ListOffsetsResponse, MetadataResponse, OffsetForLeaderEpochResponse,
+    FindCoordinatorResponse, IncrementalAlterConfigsResponse, InitProducerIdResponse,
+    ListConfigResourcesResponse, ListOffsetsResponse, MetadataResponse,
+    OffsetForLeaderEpochResponse,
 };
 
 /// A response whose error codes can be counted.
@@ -70,6 +71,13 @@ partitioned! {
     DescribeProducersResponse: topics,
     ListOffsetsResponse: topics,
     OffsetForLeaderEpochResponse: topics,
+}
+
+impl ErrorCodes for FindCoordinatorResponse {
+    fn each_code(&self, count: &mut dyn FnMut(i16)) {
+        count(self.error_code);
+        self.coordinators.iter().for_each(|coordinator| count(coordinator.error_code));
+    }
 }
 
 impl ErrorCodes for DescribeLogDirsResponse {

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::connection::{Connection, ListenerInfo};
 use super::endpoint::{Begun, Cx, Endpoint};
 use super::fetch::session::Sessions;
+use super::groups::Groups;
 use super::{Limits, Node, Services, text};
 use crate::base::env::scripted::{ScriptedClock, env};
 use crate::base::fault::Fault;
@@ -22,14 +23,18 @@ use crate::base::settings::{
     BrokerConfig, Durability, Settings, validate_group_configs, validate_topic_configs,
 };
 use crate::catalog::{Catalog, Change, Command, NewTopic, Policy, Topic};
+use crate::coord::group::Groups as Coordinator;
 use crate::log::cache::LogStore;
 use crate::shard::Shards;
-use crate::shard::host::Defaults;
+use crate::shard::coordinator::Hosting;
+use crate::shard::coordinator::cluster::Snapshot;
+use crate::shard::host::{Defaults, Host};
 use crate::shard::metadata::{Metadata, PartitionHost, Store};
 use crate::shard::producer_ids::ProducerIds;
 use crate::shard::worker::{Shard, ShardDeps};
 use crate::store::memory::MemoryFiles;
 use crate::store::meta::MemoryMeta;
+use crate::wire::compression::Codec;
 use crate::wire::encode;
 
 /// The node that the endpoints run on.
@@ -37,12 +42,20 @@ pub(super) const NODE: BrokerId = BrokerId(1);
 /// What `num.partitions` is set to.
 pub(super) const DEFAULT_PARTITIONS: i32 = 3;
 
-/// A host that has room for everything.
-struct Anywhere;
+/// A host that has room for everything, and opens what coordinators need.
+struct InternalOnly(Host);
 
-impl PartitionHost for Anywhere {
-    fn open(&self, _: &Catalog, topics: &[(Arc<Topic>, Range<i32>)]) -> Vec<Result<(), Fault>> {
-        topics.iter().map(|_| Ok(())).collect()
+impl PartitionHost for InternalOnly {
+    fn open(
+        &self,
+        catalog: &Catalog,
+        topics: &[(Arc<Topic>, Range<i32>)],
+    ) -> Vec<Result<(), Fault>> {
+        let one = |topic: &(Arc<Topic>, Range<i32>)| match topic.0.is_internal() {
+            true => self.0.open(catalog, std::slice::from_ref(topic)).remove(0),
+            false => Ok(()),
+        };
+        topics.iter().map(one).collect()
     }
 
     fn remove(&self, _: &Topic) -> Result<(), Fault> {
@@ -58,8 +71,9 @@ fn defaults(config: BrokerConfig) -> Defaults {
     Defaults { config, max_decompressed_bytes: 1 << 20 }
 }
 
-/// A shard that hosts nothing; endpoints that need partitions are tested over real sockets.
-fn one_shard() -> Arc<Shards> {
+/// A shard that coordinates groups over a disk in memory; endpoints that need other partitions
+/// are tested over real sockets.
+fn one_shard(store: &Store) -> (Arc<Shards>, LogStore) {
     let deps = ShardDeps {
         env: env(ScriptedClock::at(0), 7),
         metrics: Arc::default(),
@@ -71,8 +85,17 @@ fn one_shard() -> Arc<Shards> {
         bulk_bytes: usize::MAX,
         on_failure: Arc::new(|_| {}),
     };
-    let registry = Arc::clone(&deps.registry);
-    Shards::start(vec![Shard::new(0, deps)], registry).0
+    let (registry, files) = (Arc::clone(&deps.registry), deps.store.clone());
+    let hosting = Hosting {
+        env: deps.env.clone(),
+        metrics: Arc::clone(&deps.metrics),
+        cluster: Snapshot::of(store.snapshots()),
+        codec: Codec::None,
+        make: Box::new(|| Coordinator::new(Arc::default())),
+    };
+    let mut shard = Shard::new(0, deps);
+    shard.coordinate_groups(hosting);
+    (Shards::start(vec![shard], registry).0, files)
 }
 
 /// A broker's endpoints and one client's connection.
@@ -107,12 +130,20 @@ impl Kit {
                 move |configs| validate_group_configs(configs, &config).map_err(|e| e.to_string())
             }),
         };
-        let (metadata, _) = Metadata::start(store, policy, Anywhere, |_| {}).expect("a thread");
+        let (shards, files) = one_shard(&store);
+        let host = InternalOnly(Host {
+            shards: Arc::clone(&shards),
+            store: files,
+            data_dir: "data".into(),
+            defaults: defaults(config.clone()),
+        });
+        let (metadata, _) = Metadata::start(store, policy, host, |_| {}).expect("a thread");
         let services = Services {
             env: env(ScriptedClock::at(0), 7),
             metrics: Arc::default(),
             node: Node { node_id: NODE.0, cluster_id: "MkU3OEVBNTcwNTJENDM2Qg".to_owned() },
-            shards: one_shard(),
+            groups: Groups::new(Arc::clone(&shards), Arc::clone(&metadata)),
+            shards,
             all_topics: Default::default(),
             producer_ids: ProducerIds::new(Arc::new(MemoryMeta::new())),
             sessions: Sessions::new(10),

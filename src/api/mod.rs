@@ -14,6 +14,7 @@ pub mod describe_topics;
 pub mod endpoint;
 mod error_codes;
 pub mod fetch;
+pub mod groups;
 pub mod init_producer_id;
 #[cfg(test)]
 mod kit;
@@ -42,6 +43,7 @@ use crate::wire::{bounds, request};
 use connection::Connection;
 use endpoint::{Cx, Row};
 use fetch::session::Sessions;
+use groups::Groups;
 use reply::Outcome;
 
 /// Who this broker is in the cluster.
@@ -62,6 +64,8 @@ pub struct Services {
     /// Encoded answers to clients that ask for all topics.
     pub all_topics: metadata::cache::Cache,
     pub shards: Arc<Shards>,
+    /// The way to the group coordinators.
+    pub groups: Groups,
     pub producer_ids: ProducerIds,
     pub sessions: Sessions,
     /// What the broker was started with, and what topics inherit from it.
@@ -90,6 +94,7 @@ pub fn table() -> Vec<Row> {
         fetch::row(),
         Row::of::<list_offsets::ListOffsets>(),
         metadata::row(),
+        Row::of::<groups::find_coordinator::FindCoordinator>(),
         api_versions::row(),
         Row::of::<admin::create_topics::CreateTopics>(),
         Row::of::<admin::delete_topics::DeleteTopics>(),

@@ -4,6 +4,7 @@
 //! No behaviour lives here: every component has its own `open` or `start`, and gets its settings
 //! and its neighbours by value.
 
+mod groups;
 mod recovery;
 mod status;
 mod storage;
@@ -17,6 +18,7 @@ use tokio::sync::Notify;
 
 use crate::api::connection::ListenerInfo;
 use crate::api::fetch::session::Sessions;
+use crate::api::groups::Groups;
 use crate::api::{Api, Limits as ApiLimits, Node, Services};
 use crate::base::env::Env;
 use crate::base::settings::Settings;
@@ -189,6 +191,7 @@ fn services(settings: &Settings, env: &Env, status: &Status, storage: &Storage) 
         },
         metadata: Arc::clone(&storage.metadata),
         shards: Arc::clone(&storage.shards),
+        groups: Groups::new(Arc::clone(&storage.shards), Arc::clone(&storage.metadata)),
         all_topics: Default::default(),
         producer_ids: ProducerIds::new(Arc::clone(&storage.meta)),
         sessions: Sessions::new(slots),

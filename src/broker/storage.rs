@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::groups;
 use super::recovery::{self, Recovered};
 use crate::base::env::Env;
 use crate::base::metrics::Metrics;
@@ -108,6 +109,7 @@ struct Opened {
     registry: Arc<Registry>,
     defaults: Defaults,
     recovered: Recovered,
+    metrics: Arc<Metrics>,
 }
 
 impl Storage {
@@ -183,7 +185,7 @@ fn open(
     };
     let deps = ShardDeps {
         env: env.clone(),
-        metrics,
+        metrics: Arc::clone(&metrics),
         store: log_store.clone(),
         data_dir: data_dir.clone(),
         registry: Arc::clone(&registry),
@@ -196,7 +198,18 @@ fn open(
         }),
     };
     let recovered = recovery::run(settings, &deps, &store, &defaults).map_err(at_dir)?;
-    Ok(Opened { data_dir, lock, identity, meta, store, log_store, registry, defaults, recovered })
+    Ok(Opened {
+        data_dir,
+        lock,
+        identity,
+        meta,
+        store,
+        log_store,
+        registry,
+        defaults,
+        recovered,
+        metrics,
+    })
 }
 
 fn millis(ms: i64) -> Duration {
@@ -210,8 +223,18 @@ fn start(
     env: &Env,
     failed: Failed,
 ) -> io::Result<Storage> {
-    let Opened { data_dir, lock, identity, meta, store, log_store, registry, defaults, recovered } =
-        opened;
+    let Opened {
+        data_dir,
+        lock,
+        identity,
+        meta,
+        store,
+        log_store,
+        registry,
+        defaults,
+        recovered,
+        metrics,
+    } = opened;
     let bell = Bell::default();
     let ring = bell.clone();
     let (committer, commits) = Committer::new(
@@ -221,8 +244,12 @@ fn start(
         move || ring.ring(),
     );
     let mut shards = recovered.shards;
+    let all_served = recovered.unserved.is_empty();
+    let store = store.with_offline(recovered.unserved);
     for shard in &mut shards {
         shard.commit_through(commits.clone());
+        let hosting = groups::hosting(settings, config, env, &metrics, store.snapshots());
+        shard.coordinate_groups(hosting);
     }
     let (shards, shard_threads) = Shards::start(shards, registry);
     let dying = failed.clone();
@@ -248,8 +275,6 @@ fn start(
         defaults: defaults.clone(),
     };
     let dying = failed.clone();
-    let all_served = recovered.unserved.is_empty();
-    let store = store.with_offline(recovered.unserved);
     let (metadata, metadata_thread) =
         Metadata::start(store, policy(settings, config), host, move |why| dying.set(why))?;
     let threads = Threads {

@@ -9,3 +9,4 @@ pub mod cluster;
 pub mod deadlines;
 pub mod group;
 pub mod machine;
+pub mod partition;

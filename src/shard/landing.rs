@@ -13,8 +13,43 @@ use crate::log::view::{End, PartitionView};
 pub struct Landing {
     pub view: Arc<PartitionView>,
     pub end: End,
-    /// The answer that waits for stable storage; none for `acks` 0 and 1.
-    pub parked: Option<(Ack, AppendResult)>,
+    pub parked: Parked,
+}
+
+/// What waits for stable storage.
+pub enum Parked {
+    /// `acks` 0 and 1.
+    Nothing,
+    /// A producer's answer.
+    Produced(Ack, AppendResult),
+    /// Answers of a coordinator.
+    Held(Held),
+}
+
+/// Told once whether what it waited for is durable. Runs on the committer's thread.
+pub type Held = Box<dyn FnOnce(Result<(), Fault>) + Send>;
+
+impl Parked {
+    fn durable(self) {
+        match self {
+            Self::Nothing => {}
+            Self::Produced(ack, result) => ack.complete(result),
+            Self::Held(held) => held(Ok(())),
+        }
+    }
+
+    fn unsure(self, error: &CommitError) {
+        // The batch is in its segment and may outlive the failure: KAFKA_STORAGE_ERROR would tell
+        // librdkafka that it was not stored.
+        let fault = |code| Fault::with(code, error.to_string());
+        match self {
+            Self::Nothing => {}
+            Self::Produced(ack, _) => {
+                ack.complete(Err(Refused::from(fault(Code::NotEnoughReplicasAfterAppend))));
+            }
+            Self::Held(held) => held(Err(fault(Code::NotCoordinator))),
+        }
+    }
 }
 
 impl Completion for Landing {
@@ -22,19 +57,9 @@ impl Completion for Landing {
         match outcome {
             Ok(()) => {
                 self.view.advance(&self.end);
-                if let Some((ack, result)) = self.parked {
-                    ack.complete(result);
-                }
+                self.parked.durable();
             }
-            Err(error) => {
-                // The batch is in its segment and may outlive the failure: KAFKA_STORAGE_ERROR would
-                // tell librdkafka that it was not stored.
-                if let Some((ack, _)) = self.parked {
-                    let code = Code::NotEnoughReplicasAfterAppend;
-                    let fault = Fault::with(code, error.to_string());
-                    ack.complete(Err(Refused::from(fault)));
-                }
-            }
+            Err(error) => self.parked.unsure(error),
         }
     }
 }
@@ -56,7 +81,7 @@ mod tests {
         let end = End { segment: None, position: 0, offset: 1 };
         let tally = Tally::new(1);
         let accepted = Accepted { base_offset: 0, log_append_time_ms: -1, log_start_offset: 0 };
-        let parked = Some((Ack::new(tally.clone(), 0), Ok(accepted)));
+        let parked = Parked::Produced(Ack::new(tally.clone(), 0), Ok(accepted));
         let error = CommitError::Failed(Arc::new(io::Error::other("the disk is gone")));
         Landing { view: view.clone(), end, parked }.complete(Err(&error));
 

@@ -8,12 +8,14 @@ pub mod append;
 pub mod checkpointer;
 pub mod committer;
 pub mod control;
+pub mod coordinator;
 pub mod host;
 pub mod identity;
 pub mod landing;
 pub mod mailbox;
 pub mod metadata;
 pub mod metrics;
+mod own;
 pub mod producer_ids;
 pub mod registry;
 pub mod tally;
@@ -27,8 +29,11 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::base::fault::{Code, Fault};
+use crate::base::ids::TopicPartition;
+use crate::coord::group;
 use append::AppendSet;
 use control::Control;
+use coordinator::Ask;
 use mailbox::Mailbox;
 use registry::Registry;
 use tally::Refused;
@@ -106,6 +111,24 @@ impl Shards {
                 set.tally.complete(append.slot as usize, Err(refused));
             }
         }
+    }
+
+    /// Asks the group coordinator of a partition, and gives the receiver of its answer, which
+    /// fails only when the shard has stopped. Never waits, as [`Shards::append`].
+    ///
+    /// # Errors
+    /// NOT_COORDINATOR if the partition is not served here.
+    pub fn coordinate(
+        &self,
+        tp: TopicPartition,
+        command: group::Command,
+    ) -> Result<oneshot::Receiver<Result<group::Reply, Fault>>, Fault> {
+        let partition = self.registry.get(tp).ok_or(Code::NotCoordinator)?;
+        let (answer, reply) = oneshot::channel();
+        let ask = Message::Coordinate(Box::new(Ask { tp, command, answer }));
+        // A closed mailbox drops the message and with it the sender, which the receiver sees.
+        let _ = self.mailboxes[partition.shard].send(ask);
+        Ok(reply)
     }
 
     /// Sends a control message and gives the receiver of its answer, which fails only when the

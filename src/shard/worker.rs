@@ -1,7 +1,7 @@
 //! One shard: the only owner of its partitions' logs, stepped by its thread.
 //!
-//! A round is: take everything from the mailbox, append it all, hand the round's batches to the
-//! committer. File calls may block here, because nobody but this shard's own partitions waits
+//! A round is: take everything from the mailbox, append it all, let the coordinators decide what
+//! is due, hand the round's batches to the committer. File calls may block here, because nobody but this shard's own partitions waits
 //! for them, and no lock is held meanwhile.
 
 use std::io;
@@ -19,8 +19,10 @@ use super::append::{Acks, Append, AppendSet};
 use super::checkpointer::Collected;
 use super::committer::{CommitterHandle, Submission, Submitted};
 use super::control::{Control, Opening};
-use super::landing::Landing;
+use super::coordinator::{Ask, Host, Hosting};
+use super::landing::{Landing, Parked};
 use super::mailbox::Mailbox;
+use super::own::OwnLogs;
 use super::registry::{Partition, Registry};
 use super::tally::{Accepted, Ack, AppendResult, Refused};
 use crate::base::env::Env;
@@ -28,16 +30,19 @@ use crate::base::fault::{Code, Fault};
 use crate::base::ids::TopicPartition;
 use crate::base::metrics::Metrics;
 use crate::base::settings::Durability;
+use crate::coord::group::{GROUPS_TOPIC, Groups};
 use crate::log::cache::LogStore;
 use crate::log::commit::{ReplayedRow, Row};
 use crate::log::dir::{self, Identity};
 use crate::log::error::{LogError, ReplayError};
 use crate::log::partition::{Appended, PartitionLog, Replayed};
 use crate::log::recover::{OpenHint, RecoveryReport};
+use crate::log::validate::ValidBatch;
 
 /// What a shard is asked.
 pub enum Message {
     Append(AppendSet),
+    Coordinate(Box<Ask<Groups>>),
     Control(Control),
 }
 
@@ -58,11 +63,11 @@ pub struct ShardDeps {
     pub on_failure: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
-struct Hosted {
-    log: PartitionLog,
-    partition: Arc<Partition>,
+pub(super) struct Hosted {
+    pub(super) log: PartitionLog,
+    pub(super) partition: Arc<Partition>,
     /// Appended to, opened or trimmed since the last checkpoint.
-    changed: bool,
+    pub(super) changed: bool,
 }
 
 /// How long a shard waits for the committer before it looks for a checkpoint's question.
@@ -79,6 +84,8 @@ pub struct Shard {
     committer: Option<CommitterHandle<Landing>>,
     /// Batches of this round, on their way to the committer.
     round: Vec<Submission<Landing>>,
+    /// The group coordinators of its partitions of the offsets topic.
+    groups: Option<Host<Groups>>,
     next_retention: Duration,
 }
 
@@ -90,7 +97,7 @@ pub(super) fn spawn(mut shard: Shard) -> JoinHandle<Shard> {
     let run = move || {
         let mut messages = Vec::new();
         loop {
-            let open = mailbox.drain(&mut messages, shard.until_housekeeping());
+            let open = mailbox.drain(&mut messages, shard.until_due());
             if messages.is_empty() && !open {
                 return shard;
             }
@@ -112,6 +119,7 @@ impl Shard {
             removed: Vec::new(),
             committer: None,
             round: Vec::new(),
+            groups: None,
             next_retention,
         }
     }
@@ -121,20 +129,43 @@ impl Shard {
         self.committer = Some(committer);
     }
 
+    /// Makes the shard the coordinator of the groups of its partitions of the offsets topic, those
+    /// that are open and those that will be.
+    pub fn coordinate_groups(&mut self, hosting: Hosting<Groups>) {
+        let mut groups = Host::new(hosting);
+        let partitions = self.hosted.values().map(|hosted| &hosted.partition);
+        for partition in partitions.filter(|partition| partition.topic_name == GROUPS_TOPIC) {
+            groups.add(partition.tp);
+        }
+        self.groups = Some(groups);
+    }
+
     /// Works off one round of messages, then what is due by the clock.
     pub fn step(&mut self, messages: &mut Vec<Message>) {
         for message in messages.drain(..) {
             match message {
                 Message::Append(set) => self.append_all(set),
+                Message::Coordinate(ask) => {
+                    self.with_groups(|groups, logs| groups.handle(*ask, logs));
+                }
                 // What a control message sees or undoes must come after the batches before it.
                 Message::Control(control) => {
+                    self.with_groups(|groups, logs| groups.flush(logs));
                     self.submit_round();
                     self.control(control);
                 }
             }
         }
+        self.with_groups(|groups, logs| groups.round(logs));
         self.submit_round();
         self.housekeep();
+    }
+
+    fn with_groups(&mut self, act: impl FnOnce(&mut Host<Groups>, &mut OwnLogs<'_>)) {
+        let Self { deps, hosted, round, groups, .. } = self;
+        if let Some(groups) = groups {
+            act(groups, &mut OwnLogs { deps, hosted, round });
+        }
     }
 
     /// Hands the round over, waiting while the committer has too much. It may wait for room in
@@ -192,40 +223,13 @@ impl Shard {
             return ack.complete(result);
         }
         let parked = match acks {
-            Acks::All => Some((ack, result)),
+            Acks::All => Parked::Produced(ack, result),
             Acks::Leader | Acks::None => {
                 ack.complete(result);
-                None
+                Parked::Nothing
             }
         };
-        self.commit(&append, appended, parked);
-    }
-
-    /// Queues a written batch for the committer. A retry queues no batch: its answer waits until
-    /// everything before it is durable, the first try included.
-    fn commit(&mut self, append: &Append, appended: Appended, parked: Option<(Ack, AppendResult)>) {
-        let hosted = self.hosted.get_mut(&append.partition).expect("it was just appended to");
-        let view = Arc::clone(&hosted.partition.view);
-        let mut batches = smallvec![];
-        if !appended.duplicate {
-            let batch = &append.batch;
-            let bulk = batch.size_bytes() >= self.deps.bulk_bytes;
-            let segment = if bulk { hosted.log.syncable_segment() } else { Ok(None) };
-            let segment = segment.unwrap_or_else(|error| {
-                // A failed sync is final, whatever a later one says.
-                (self.deps.on_failure)(&format!("syncing a new segment's name: {error}"));
-                None
-            });
-            let row = Row {
-                tp: append.partition,
-                header: *batch.header_bytes(),
-                records: batch.records().clone(),
-                in_segment: false,
-            };
-            batches.push(Submitted { row, segment });
-        }
-        let completion = Landing { view, end: appended.end, parked };
-        self.round.push(Submission { batches, completion });
+        self.round.push(submission(&self.deps, hosted, &append.batch, appended, parked));
     }
 
     fn control(&mut self, control: Control) {
@@ -253,6 +257,7 @@ impl Shard {
                 let _ = done.send(self.checkpoint());
             }
             Control::Close(done) => {
+                self.with_groups(|groups, _| groups.close());
                 let _ = done.send(self.close());
             }
         }
@@ -288,6 +293,9 @@ impl Shard {
         });
         self.deps.registry.insert(Arc::clone(&partition));
         self.hosted.insert(opening.tp, Hosted { log, partition, changed: true });
+        if opening.topic_name == GROUPS_TOPIC {
+            self.with_groups(|groups, _| groups.add(opening.tp));
+        }
         Ok(report)
     }
 
@@ -337,6 +345,7 @@ impl Shard {
         }
         if self.hosted.remove(&opening.tp).is_some() {
             self.removed.push(opening.tp);
+            self.with_groups(|groups, _| groups.remove(opening.tp));
         }
         let identity = Identity::below(&self.deps.data_dir, &opening.topic_name, opening.tp);
         dir::mark_deleted(self.deps.store.files(), &identity, self.deps.env.random_uuid())
@@ -391,8 +400,10 @@ impl Shard {
         collected
     }
 
-    fn until_housekeeping(&self) -> Duration {
-        self.next_retention.saturating_sub(self.deps.env.monotonic())
+    /// How long the shard may wait for a message.
+    fn until_due(&self) -> Duration {
+        let wake_at = self.groups.as_ref().and_then(Host::wake_at).unwrap_or(Duration::MAX);
+        wake_at.min(self.next_retention).saturating_sub(self.deps.env.monotonic())
     }
 
     /// Deletes what retention lets go, forgets old producers, rolls segments that are due.
@@ -410,6 +421,36 @@ impl Shard {
             }
         }
     }
+}
+
+/// What makes a written batch durable. A retry brings no batch: its answer waits until everything
+/// before it is durable, the first try included.
+pub(super) fn submission(
+    deps: &ShardDeps,
+    hosted: &mut Hosted,
+    batch: &ValidBatch,
+    appended: Appended,
+    parked: Parked,
+) -> Submission<Landing> {
+    let view = Arc::clone(&hosted.partition.view);
+    let mut batches = smallvec![];
+    if !appended.duplicate {
+        let bulk = batch.size_bytes() >= deps.bulk_bytes;
+        let segment = if bulk { hosted.log.syncable_segment() } else { Ok(None) };
+        let segment = segment.unwrap_or_else(|error| {
+            // A failed sync is final, whatever a later one says.
+            (deps.on_failure)(&format!("syncing a new segment's name: {error}"));
+            None
+        });
+        let row = Row {
+            tp: hosted.partition.tp,
+            header: *batch.header_bytes(),
+            records: batch.records().clone(),
+            in_segment: false,
+        };
+        batches.push(Submitted { row, segment });
+    }
+    Submission { batches, completion: Landing { view, end: appended.end, parked } }
 }
 
 fn report(partition: &Partition, error: &io::Error, what: &str) {

@@ -64,6 +64,8 @@ declare! {
         "Records appended for producers.";
     fetch_bytes: Counter = Counter::default(), "klamm_fetch_bytes_total",
         "Record batch bytes handed to consumers.";
+    coordinator_load_seconds: Histogram = Histogram::of_time(), "klamm_coordinator_load_seconds",
+        "Time to build one coordinator from its partition's log.";
 }
 
 declare! {

@@ -26,6 +26,9 @@ use offsets::Offsets;
 use record::Record;
 use settings::GroupSettings;
 
+/// The topic whose partitions hold what groups store. Kafka's name.
+pub const GROUPS_TOPIC: &str = "__consumer_offsets";
+
 /// What is asked of the groups of one partition, by the part that decides it.
 #[derive(Clone, Debug)]
 pub enum Command {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::BatchRules;
 use crate::wire::batch::{BatchHeader, CRC_START, HEADER_BYTES, TimestampType};
+use crate::wire::builder::{BatchBuilder, BuildError};
 use crate::wire::crc;
 
 /// The idempotent producer that signed a batch.
@@ -28,6 +29,17 @@ pub struct ValidBatch {
 }
 
 impl ValidBatch {
+    /// A batch of the broker's own, with the times of its records: what it writes itself needs no
+    /// judge.
+    ///
+    /// # Errors
+    /// The records do not fit a batch, or the codec failed.
+    pub fn own(builder: BatchBuilder) -> Result<Self, BuildError> {
+        let (header, records) = builder.build_parts()?;
+        let header_bytes = header.write();
+        Ok(Self { header, header_bytes, records, timestamp_type: TimestampType::CreateTime })
+    }
+
     /// Keeps the records; of what the CRC covers only timestamp type and max timestamp change.
     pub(super) fn as_sent(
         header: BatchHeader,

@@ -71,9 +71,9 @@ impl Metadata {
         host: impl PartitionHost + 'static,
         failed: impl FnOnce(&str) + Send + 'static,
     ) -> io::Result<(Arc<Self>, JoinHandle<io::Result<()>>)> {
-        let catalog = Arc::new(ArcSwap::from_pointee(store.catalog().clone()));
+        let catalog = store.snapshots();
         let (queue, messages) = sync_channel(QUEUED_MESSAGES);
-        let worker = Worker::new(store, policy.clone(), Arc::clone(&catalog), host);
+        let worker = Worker::new(store, policy.clone(), host);
         let run = move || {
             worker.run(&messages).inspect_err(|error| failed(&format!("meta.redb: {error}")))
         };

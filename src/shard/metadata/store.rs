@@ -4,6 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use rustc_hash::FxHashMap;
 
 use crate::base::ids::{TopicPartition, Uuid};
@@ -17,6 +18,7 @@ pub struct Store {
     node_id: i32,
     start: u32,
     catalog: Catalog,
+    published: Arc<ArcSwap<Catalog>>,
     fence: Option<u64>,
     log_starts: FxHashMap<TopicPartition, i64>,
     offline: Vec<TopicPartition>,
@@ -41,11 +43,13 @@ impl Store {
             node_id,
             start,
             catalog: Catalog::empty(node_id, start),
+            published: Arc::new(ArcSwap::from_pointee(Catalog::empty(node_id, start))),
             fence: None,
             log_starts: FxHashMap::default(),
             offline: Vec::new(),
         };
         store.reload()?;
+        store.publish();
         Ok(store)
     }
 
@@ -54,11 +58,25 @@ impl Store {
         &self.catalog
     }
 
+    /// Where the worker will publish every new catalog; now it holds the one that was loaded.
+    #[must_use]
+    pub fn snapshots(&self) -> Arc<ArcSwap<Catalog>> {
+        Arc::clone(&self.published)
+    }
+
+    /// Shows the catalog as it is now to all who read.
+    pub(super) fn publish(&self) -> Arc<Catalog> {
+        let catalog = Arc::new(self.catalog.clone());
+        self.published.store(Arc::clone(&catalog));
+        catalog
+    }
+
     /// Notes partitions whose logs could not be opened: they have no leader in this start.
     #[must_use]
     pub fn with_offline(mut self, partitions: Vec<TopicPartition>) -> Self {
         self.offline = partitions;
         self.catalog = self.without_offline(self.catalog.clone());
+        self.publish();
         self
     }
 

@@ -5,14 +5,13 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-use arc_swap::ArcSwap;
 use rustc_hash::FxHashMap;
 
 use super::store::{Round, Store};
 use super::{Answer, PartitionHost};
 use crate::base::fault::{Code, Fault};
 use crate::base::ids::TopicPartition;
-use crate::catalog::{Catalog, Change, Command, Policy, Topic, decide};
+use crate::catalog::{Change, Command, Policy, Topic, decide};
 use crate::store::Transacted;
 
 /// Messages of one round.
@@ -83,18 +82,12 @@ struct Openings {
 pub(super) struct Worker<H> {
     store: Store,
     policy: Policy,
-    published: Arc<ArcSwap<Catalog>>,
     host: H,
 }
 
 impl<H: PartitionHost> Worker<H> {
-    pub(super) fn new(
-        store: Store,
-        policy: Policy,
-        published: Arc<ArcSwap<Catalog>>,
-        host: H,
-    ) -> Self {
-        Self { store, policy, published, host }
+    pub(super) fn new(store: Store, policy: Policy, host: H) -> Self {
+        Self { store, policy, host }
     }
 
     /// Works until all handles are gone, or until the store fails.
@@ -143,8 +136,7 @@ impl<H: PartitionHost> Worker<H> {
         mut outcomes: Vec<&mut Result<Change, Fault>>,
     ) -> io::Result<Vec<Arc<Topic>>> {
         self.open(&mut outcomes)?;
-        let catalog = Arc::new(self.store.catalog().clone());
-        self.published.store(Arc::clone(&catalog));
+        let catalog = self.store.publish();
         let mut deleted = Vec::new();
         for change in outcomes.iter().filter_map(|outcome| outcome.as_ref().ok()) {
             match change {

@@ -9,6 +9,7 @@
 //! Source: the message definitions of Kafka 4.3 (`clients`, `common/message/*Request.json`).
 
 mod admin;
+mod groups;
 mod log;
 mod metadata;
 
@@ -151,12 +152,13 @@ const fn array<T>(fields: &'static [Field]) -> Kind {
 }
 
 /// Every API in the table, the busiest first.
-pub static APIS: [&Api; 19] = [
+pub static APIS: [&Api; 20] = [
     &log::PRODUCE,
     &log::FETCH,
     &log::LIST_OFFSETS,
     &metadata::METADATA,
     &metadata::API_VERSIONS,
+    &groups::FIND_COORDINATOR,
     &log::INIT_PRODUCER_ID,
     &log::OFFSET_FOR_LEADER_EPOCH,
     &log::DELETE_RECORDS,

@@ -1,0 +1,71 @@
+//! What the group coordinators are given: their settings out of the broker's, and their host's
+//! neighbours.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use crate::base::env::Env;
+use crate::base::metrics::Metrics;
+use crate::base::settings::{
+    BrokerConfig, CompressionType, GroupCoordinatorSettings, GroupSettings as OfOneGroup, Settings,
+};
+use crate::catalog::Catalog;
+use crate::coord::group::Groups;
+use crate::coord::group::settings::{GroupSettings, Migration};
+use crate::shard::coordinator::Hosting;
+use crate::shard::coordinator::cluster::Snapshot;
+use crate::wire::compression::Codec;
+
+/// What a shard needs to coordinate groups.
+pub fn hosting(
+    settings: &Settings,
+    config: &BrokerConfig,
+    env: &Env,
+    metrics: &Arc<Metrics>,
+    catalog: Arc<ArcSwap<Catalog>>,
+) -> Hosting<Groups> {
+    let groups = Arc::new(group_settings(&settings.groups, config));
+    Hosting {
+        env: env.clone(),
+        metrics: Arc::clone(metrics),
+        cluster: Snapshot::of(catalog),
+        codec: match settings.groups.offsets.topic_compression {
+            CompressionType::Producer | CompressionType::Uncompressed => Codec::None,
+            CompressionType::Gzip => Codec::Gzip,
+            CompressionType::Snappy => Codec::Snappy,
+            CompressionType::Lz4 => Codec::Lz4,
+            CompressionType::Zstd => Codec::Zstd,
+        },
+        make: Box::new(move || Groups::new(Arc::clone(&groups))),
+    }
+}
+
+fn group_settings(settings: &GroupCoordinatorSettings, config: &BrokerConfig) -> GroupSettings {
+    let default = OfOneGroup::resolve(&Default::default(), config);
+    let GroupCoordinatorSettings { classic, consumer, offsets } = settings;
+    GroupSettings {
+        min_session: millis(classic.min_session_timeout_ms),
+        max_session: millis(classic.max_session_timeout_ms),
+        initial_rebalance_delay: millis(classic.initial_rebalance_delay_ms),
+        max_size: classic.max_size,
+        consumer_session: millis(default.session_timeout_ms),
+        consumer_heartbeat: millis(default.heartbeat_interval_ms),
+        consumer_max_size: consumer.max_size,
+        consumer_assignors: consumer.assignors.iter().map(|a| a.name().to_owned()).collect(),
+        migration: match (consumer.migration.upgrade, consumer.migration.downgrade) {
+            (false, false) => Migration::Disabled,
+            (true, false) => Migration::Upgrade,
+            (false, true) => Migration::Downgrade,
+            (true, true) => Migration::Bidirectional,
+        },
+        offset_metadata_max_bytes: offsets.metadata_max_bytes,
+        offsets_retention: millis(offsets.retention_ms),
+        offsets_retention_check: millis(offsets.retention_check_interval_ms),
+    }
+}
+
+fn millis(ms: impl Into<i64>) -> Duration {
+    Duration::from_millis(u64::try_from(ms.into()).unwrap_or(0))
+}

@@ -1,0 +1,61 @@
+//! The catalog as coordinators see it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::base::ids::Uuid;
+use crate::catalog::{Catalog, Topic};
+use crate::coord::cluster::{Cluster, TopicInfo};
+
+/// The newest catalog, and how many different ones were seen.
+pub struct Snapshot {
+    published: Arc<ArcSwap<Catalog>>,
+    seen: Arc<Catalog>,
+    revision: u64,
+}
+
+impl Snapshot {
+    #[must_use]
+    pub fn of(published: Arc<ArcSwap<Catalog>>) -> Self {
+        let seen = published.load_full();
+        Self { published, seen, revision: 1 }
+    }
+
+    /// Takes the catalog that is published now. The one before is held until then, so that no
+    /// new one can come to lie where it lay.
+    pub(super) fn refresh(&mut self) {
+        let newest = self.published.load();
+        if !Arc::ptr_eq(&newest, &self.seen) {
+            self.revision += 1;
+            self.seen = Arc::clone(&newest);
+        }
+    }
+}
+
+fn info(topic: &Arc<Topic>) -> TopicInfo {
+    TopicInfo { id: topic.id, name: Arc::clone(&topic.name), partitions: topic.partitions }
+}
+
+impl Cluster for Snapshot {
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    fn topic(&self, name: &str) -> Option<TopicInfo> {
+        self.seen.topic(name).map(info)
+    }
+
+    fn topic_by_id(&self, id: Uuid) -> Option<TopicInfo> {
+        self.seen.topic_by_id(id).map(info)
+    }
+
+    fn each_topic(&self, visit: &mut dyn FnMut(&TopicInfo)) {
+        self.seen.topics().for_each(|topic| visit(&info(topic)));
+    }
+
+    fn group_configs(&self, group: &str) -> Option<BTreeMap<String, String>> {
+        self.seen.group_configs(group).cloned()
+    }
+}
