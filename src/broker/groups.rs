@@ -52,8 +52,10 @@ fn group_settings(settings: &GroupCoordinatorSettings, config: &BrokerConfig) ->
         max_size: classic.max_size,
         consumer_session: millis(default.session_timeout_ms),
         consumer_heartbeat: millis(default.heartbeat_interval_ms),
+        consumer_assignment_interval: millis(default.assignment_interval_ms),
+        consumer_regex_refresh: millis(consumer.regex_refresh_interval_ms),
         consumer_max_size: consumer.max_size,
-        consumer_assignors: consumer.assignors.iter().map(|a| a.name().to_owned()).collect(),
+        consumer_assignors: consumer.assignors.clone(),
         migration: match (consumer.migration.upgrade, consumer.migration.downgrade) {
             (false, false) => Migration::Disabled,
             (true, false) => Migration::Upgrade,
