@@ -13,6 +13,7 @@ use klamm::base::env::Env;
 use klamm::base::ids::{TopicPartition, Uuid};
 use klamm::log::checkpoint::SyncWork;
 use klamm::log::commit::{CommitError, CommitLog, CommitSettings, Row};
+use klamm::shard::checkpointer::syncing::Syncing;
 use klamm::shard::checkpointer::{
     self, Bell, CheckpointFailed, CheckpointSettings, Checkpointer, Collected, Sources,
 };
@@ -106,7 +107,7 @@ impl Rig {
             segments.push(Segment { file, position: 0, next_offset: 0, dirty });
         }
         let files: Vec<_> = segments.iter().map(|segment| Arc::clone(&segment.file)).collect();
-        checkpointer::sync_all(&LocalFiles, all_of(&files), 8)?;
+        sync_all(dir, &files)?;
         let records = vec![7; shape.batch_bytes - HEADER_BYTES];
         let mut header = [0; HEADER_BYTES];
         let length = i32::try_from(shape.batch_bytes - 12).expect("a batch's length");
@@ -280,32 +281,37 @@ struct Dirty(Vec<(Arc<dyn File>, Arc<AtomicBool>)>);
 impl Sources for Dirty {
     fn collect(&mut self) -> Option<Collected> {
         let written = self.0.iter().filter(|(_, dirty)| dirty.swap(false, Ordering::Relaxed));
-        let dirty = written.map(|(file, _)| SyncWork::of(Arc::clone(file))).collect();
+        let mut dirty = SyncWork::default();
+        for (file, _) in written {
+            dirty.merge(SyncWork::of(Arc::clone(file)));
+        }
         Some(Collected { dirty, ..Collected::default() })
     }
 }
 
-fn all_of(files: &[Arc<dyn File>]) -> Vec<SyncWork> {
-    files.iter().cloned().map(SyncWork::of).collect()
+fn sync_all(dir: &FilePath, files: &[Arc<dyn File>]) -> io::Result<()> {
+    let mut work = SyncWork::default();
+    for file in files {
+        work.merge(SyncWork::of(Arc::clone(file)));
+    }
+    Syncing::new(Arc::new(LocalFiles), dir).run(work).map(drop)
 }
 
-/// Time to sync many files, each with a little to sync, by 1 to 32 threads.
+/// Time to sync many files, each with a little to sync.
 pub fn sync_many(options: &Options, count: usize) -> io::Result<()> {
     let dir = options.dir.join(format!("klamm-bench-{}", std::process::id()));
     std::fs::create_dir_all(&dir)?;
     let open = |n: usize| LocalFiles.open(&dir.join(n.to_string()), OpenMode::Write);
     let files = (0..count).map(open).collect::<io::Result<Vec<_>>>()?;
     let env = Env::system();
-    let mut position = 0;
-    for threads in [1, 2, 4, 8, 16, 32, 1, 2, 4, 8, 16, 32] {
+    for round in 0..10 {
         for file in &files {
-            file.write_at(&[IoSlice::new(&[5; 10_240])], position)?;
+            file.write_at(&[IoSlice::new(&[5; 10_240])], round * 10_240)?;
         }
-        position += 10_240;
         let begun = env.monotonic();
-        checkpointer::sync_all(&LocalFiles, all_of(&files), threads)?;
+        sync_all(&dir, &files)?;
         let millis = (env.monotonic() - begun).as_secs_f64() * 1e3;
-        super::say(&format!("{count} files, {threads:>2} threads: {millis:.1} ms"))?;
+        super::say(&format!("{count} files: {millis:.1} ms"))?;
     }
     std::fs::remove_dir_all(&dir)
 }

@@ -19,16 +19,14 @@ use crate::log::commit::{CommitLog, CommitSettings, Replay, ReplayedRow};
 use crate::log::dir;
 use crate::log::error::ReplayError;
 use crate::log::recover::OpenHint;
-use crate::shard::checkpointer::{Collected, sync_all};
+use crate::shard::checkpointer::Collected;
+use crate::shard::checkpointer::syncing::Syncing;
 use crate::shard::control::Opening;
 use crate::shard::host::Defaults;
 use crate::shard::metadata::Store;
 use crate::shard::place;
 use crate::shard::worker::{Shard, ShardDeps};
 use crate::store::Files;
-
-/// Threads that sync what recovery touched.
-const SYNC_THREADS: usize = 8;
 
 /// Everything that stood on disk, ready to be served.
 pub struct Recovered {
@@ -84,7 +82,10 @@ pub fn run(
     for shard in &mut shards {
         collected.merge(shard.checkpoint());
     }
-    sync_all(&*files, collected.dirty, SYNC_THREADS)?;
+    let owed = Syncing::new(std::sync::Arc::clone(&files), data_dir).run(collected.dirty)?;
+    if !owed.is_empty() {
+        return Err(io::ErrorKind::StorageFull.into());
+    }
     partitions.retain(|tp, _| store.catalog().topic_by_id(tp.topic_id).is_some());
     partitions.extend(collected.changed.into_iter().map(|p| (p.tp, p)));
     let mark = commit_log.last();

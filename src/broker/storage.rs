@@ -260,7 +260,7 @@ fn start(
     let checkpointer = Checkpointer::new(
         Arc::new(LocalFiles),
         data_dir.clone(),
-        CheckpointSettings { interval, ..CheckpointSettings::default() },
+        CheckpointSettings { interval },
         sources,
         commits.clone(),
         recovered.partitions,

@@ -17,6 +17,11 @@ use crate::wire::batch::BatchHeader;
 /// A segment below this size has not shown that it sees volume: no blocks are reserved for it.
 const RESERVE_FROM_BYTES: u64 = 1 << 20;
 
+/// Entries that may be missing in the index on disk: recovery walks the headers of the batches they
+/// stand for, some 256 KiB. With many partitions that each grow a little between two checkpoints,
+/// writing every entry at once would cost more than all else in a checkpoint.
+const INDEX_LAG_ENTRIES: usize = 64;
+
 /// See the module's head.
 pub(crate) struct Active {
     pub(crate) view: Arc<SegmentView>,
@@ -184,6 +189,11 @@ impl Active {
         self.position += size;
         self.view.set_size_bytes(self.position);
         self.dirty = true;
+    }
+
+    /// Whether the index on disk is so far behind that recovery would have much to walk.
+    pub(crate) fn index_lags(&self) -> bool {
+        self.live.index.offset_entries() >= self.index_on_disk.offsets + INDEX_LAG_ENTRIES
     }
 
     /// Puts what the index has gained onto disk.

@@ -510,7 +510,7 @@ impl PartitionLog {
         work.files.extend(dirty.staged);
         work.paths = dirty.paths;
         if dirty.epochs {
-            work.replace.push((self.dir.join(EPOCHS_FILE), self.epochs.encode()));
+            work.replace.insert(self.dir.join(EPOCHS_FILE), self.epochs.encode());
         }
         if dirty.dir {
             work.dirs.push(self.dir.to_path_buf());
@@ -528,7 +528,8 @@ impl PartitionLog {
             return None;
         }
         self.settle();
-        if let Some(active) = self.active.as_mut().filter(|active| active.dirty)
+        if let Some(active) = self.active.as_mut()
+            && active.index_lags()
             && let Err(error) = active.flush_index()
         {
             // Recovery makes the index again; what must not wait for room is the sync.

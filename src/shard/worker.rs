@@ -375,10 +375,10 @@ impl Shard {
                 Some((checkpoint, work)) => {
                     hosted.changed = false;
                     collected.changed.push(checkpoint);
-                    collected.dirty.push(work);
+                    collected.dirty.merge(work);
                 }
                 // Staged batches wait; what lies before them is synced all the same.
-                None => collected.dirty.push(hosted.log.take_sync_work()),
+                None => collected.dirty.merge(hosted.log.take_sync_work()),
             }
         }
         collected
@@ -392,7 +392,7 @@ impl Shard {
             match hosted.log.close() {
                 Ok((checkpoint, work)) => {
                     collected.changed.push(checkpoint);
-                    collected.dirty.push(work);
+                    collected.dirty.merge(work);
                 }
                 Err(error) => report(&hosted.partition, &error, "the log is not closed cleanly"),
             }

@@ -273,6 +273,33 @@ impl State {
         }
     }
 
+    fn sync_inode(&mut self, id: Id) -> io::Result<()> {
+        let fails_one_in = self.faults.sync_fails_one_in;
+        let failed = fails_one_in > 0 && self.random.below(fails_one_in) == 0;
+        let inode = &mut self.inodes[id];
+        if failed {
+            // The kernel forgets the pages: no later sync writes them.
+            let pages = std::mem::take(&mut inode.dirty);
+            inode.dropped.extend(pages);
+            return Err(io::Error::other("input/output error"));
+        }
+        if !self.faults.syncs_lie {
+            let pages = std::mem::take(&mut inode.dirty);
+            inode.durable.resize(inode.live.len(), 0);
+            for page in pages {
+                Inode::copy_page(&inode.live, &mut inode.durable, page);
+            }
+        }
+        Ok(())
+    }
+
+    fn sync_names(&mut self, id: Id) {
+        let dir = &mut self.dirs[id];
+        for change in std::mem::take(&mut dir.pending) {
+            apply(&mut dir.durable, &change);
+        }
+    }
+
     fn create(&mut self, path: &Path) -> io::Result<Id> {
         let parent = path.parent().ok_or(ErrorKind::InvalidInput)?;
         let dir = self.find_dir(parent)?;
@@ -302,6 +329,7 @@ impl Files for SimDisk {
         state.atomic_step()?;
         let inode = match (state.find(path), mode) {
             (Some(Child::File(id)), _) => id,
+            (Some(Child::Dir(_)), OpenMode::Read) => usize::MAX,
             (Some(Child::Dir(_)), _) => return Err(ErrorKind::IsADirectory.into()),
             (None, OpenMode::Read) => return Err(ErrorKind::NotFound.into()),
             (None, OpenMode::Write | OpenMode::Direct) => state.create(path)?,
@@ -374,10 +402,7 @@ impl Files for SimDisk {
         state.atomic_step()?;
         let id = state.find_dir(dir)?;
         if !state.faults.syncs_lie {
-            let dir = &mut state.dirs[id];
-            for change in std::mem::take(&mut dir.pending) {
-                apply(&mut dir.durable, &change);
-            }
+            state.sync_names(id);
         }
         state.end_step(())
     }
@@ -385,6 +410,7 @@ impl Files for SimDisk {
 
 struct SimFile {
     disk: SimDisk,
+    /// None of the disk's for a directory, of which nothing is asked but a sync of the volume.
     inode: Id,
     direct: bool,
 }
@@ -466,23 +492,29 @@ impl File for SimFile {
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.0.lock();
         state.atomic_step()?;
-        let fails_one_in = state.faults.sync_fails_one_in;
-        let failed = fails_one_in > 0 && state.random.below(fails_one_in) == 0;
-        let inode = &mut state.inodes[self.inode];
-        if failed {
-            // The kernel forgets the pages: no later sync writes them.
-            let pages = std::mem::take(&mut inode.dirty);
-            inode.dropped.extend(pages);
-            return Err(io::Error::other("input/output error"));
-        }
+        state.sync_inode(self.inode)?;
         if !state.faults.syncs_lie {
-            let inode = &mut state.inodes[self.inode];
-            let pages = std::mem::take(&mut inode.dirty);
-            inode.durable.resize(inode.live.len(), 0);
-            for page in pages {
-                Inode::copy_page(&inode.live, &mut inode.durable, page);
-            }
             state.keep_name(Child::File(self.inode));
+        }
+        state.end_step(())
+    }
+
+    /// A crash leaves some files synced and others not; so does a failure.
+    fn sync_volume(&self) -> io::Result<()> {
+        let mut state = self.disk.0.lock();
+        let crash = state.step()?;
+        for inode in 0..state.inodes.len() {
+            if crash && state.random.coin() {
+                continue;
+            }
+            if !state.inodes[inode].dirty.is_empty() {
+                state.sync_inode(inode)?;
+            }
+        }
+        for dir in 0..state.dirs.len() {
+            if !crash && !state.faults.syncs_lie {
+                state.sync_names(dir);
+            }
         }
         state.end_step(())
     }

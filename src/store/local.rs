@@ -9,9 +9,9 @@ use std::fs;
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use rustix::fs::{FallocateFlags, Mode, OFlags};
+use rustix::fs::{FallocateFlags, FsWord, Mode, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 use smallvec::SmallVec;
 
@@ -146,9 +146,31 @@ impl File for LocalFile {
         Ok(rustix::fs::fdatasync(&self.0)?)
     }
 
+    fn sync_volume(&self) -> io::Result<()> {
+        if !reports_lost_writes(rustix::fs::fstatfs(&self.0)?.f_type) {
+            return Err(ErrorKind::Unsupported.into());
+        }
+        Ok(rustix::fs::syncfs(&self.0)?)
+    }
+
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         Some(self.0.as_fd())
     }
+}
+
+/// Whether `syncfs` fails if a write of this kind of file system was lost since the descriptor
+/// was opened: since Linux 5.8, where the file system is one on a disk of its own.
+fn reports_lost_writes(file_system: FsWord) -> bool {
+    const EXT4: FsWord = 0xef53;
+    const XFS: FsWord = 0x5846_5342;
+    const BTRFS: FsWord = 0x9123_683e;
+    static KERNEL: LazyLock<bool> = LazyLock::new(|| {
+        let release = rustix::system::uname().release().to_string_lossy().into_owned();
+        let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+        let (major, minor) = (numbers.next(), numbers.next());
+        matches!((major, minor), (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (5, 8))
+    });
+    *KERNEL && [EXT4, XFS, BTRFS].contains(&file_system)
 }
 
 /// One vectored write; at least one byte, unless there is none to write.

@@ -1,5 +1,5 @@
-//! Rank 1: bytes at rest. Two seams, each at most six methods, so that tests and the simulator
-//! can implement them to fail, tear, reorder and count.
+//! Rank 1: bytes at rest. Two seams of a few methods each, so that tests and the simulator can
+//! implement them to fail, tear, reorder and count.
 //!
 //! [`Files`] and [`File`] are the file system; [`Meta`] is a small revisioned key-value store
 //! with compare-and-transact (an embedded store on one node, etcd in a cluster).
@@ -19,7 +19,7 @@ use std::sync::Arc;
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenMode {
-    /// Must exist; reads only.
+    /// Must exist; reads only. A directory can be opened too, for [`File::sync_volume`].
     Read,
     /// Created if missing; reads and writes through the page cache.
     Write,
@@ -81,6 +81,12 @@ pub trait File: Send + Sync {
     /// Makes the file's bytes and length durable (fdatasync). After an error nothing may be
     /// assumed about what was written since the last success, and the call must not be retried.
     fn sync(&self) -> io::Result<()>;
+    /// As [`File::sync`], of everything that was done so far in the file system that holds this
+    /// file, names and other programs' files included: what costs least where many files wait.
+    /// `Unsupported` where it might not report each write that was lost since this was opened.
+    fn sync_volume(&self) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// The descriptor, for system calls that move bytes without a copy; `None` in a simulation.
     fn descriptor(&self) -> Option<BorrowedFd<'_>>;
 }

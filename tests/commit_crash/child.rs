@@ -87,7 +87,7 @@ pub fn run(dir: &Path, durability: Durability) {
     let checkpointer = Checkpointer::new(
         recovered.files,
         dir.to_owned(),
-        CheckpointSettings { interval: Duration::from_millis(20), sync_threads: 2 },
+        CheckpointSettings { interval: Duration::from_millis(20) },
         Shards(own.clone()),
         commits.clone(),
         recovered.partitions,
@@ -202,9 +202,9 @@ impl Shard {
             match log.checkpoint() {
                 Some((partition, work)) => {
                     collected.changed.push(partition);
-                    collected.dirty.push(work);
+                    collected.dirty.merge(work);
                 }
-                None => collected.dirty.push(log.take_sync_work()),
+                None => collected.dirty.merge(log.take_sync_work()),
             }
         }
         collected

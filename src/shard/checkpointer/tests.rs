@@ -120,7 +120,7 @@ fn changed(changed: Vec<PartitionCheckpoint>) -> Option<Collected> {
 }
 
 fn work(dirty: &Arc<dyn File>) -> SyncWork {
-    SyncWork { files: vec![Arc::clone(dirty)], ..SyncWork::default() }
+    SyncWork::of(Arc::clone(dirty))
 }
 
 fn file(sync: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> Arc<dyn File> {
@@ -141,10 +141,10 @@ fn files_are_synced_before_the_checkpoint_and_the_log_freed_after_it() {
     });
     let mut checkpointer = rig.checkpointer(Box::new(move || {
         let changed = vec![partition(1, 9)];
-        Some(Collected { changed, dirty: vec![work(&dirty)], ..Collected::default() })
+        Some(Collected { changed, dirty: work(&dirty), ..Collected::default() })
     }));
     assert_eq!(rig.used_bytes(), 4096);
-    assert_eq!(checkpointer.step(false).unwrap(), 1);
+    checkpointer.step(false).unwrap();
     assert_eq!(synced.load(Ordering::SeqCst), 1);
     let written = rig.on_disk().unwrap();
     assert_eq!(written.mark, rig.commits.settled());
@@ -194,7 +194,7 @@ fn after_a_failed_sync_the_log_is_kept_and_no_checkpoint_made() {
     rig.commit();
     let dirty = file(|| Err(io::Error::other("lost write")));
     let mut checkpointer = rig.checkpointer(Box::new(move || {
-        Some(Collected { dirty: vec![work(&dirty)], ..Collected::default() })
+        Some(Collected { dirty: work(&dirty), ..Collected::default() })
     }));
     assert!(matches!(checkpointer.step(false), Err(CheckpointFailed::Sync(_))));
     assert!(rig.on_disk().is_none());
@@ -218,6 +218,36 @@ fn what_could_not_be_written_is_in_the_next_checkpoint() {
 }
 
 #[test]
+fn a_small_file_that_a_full_disk_refuses_is_owed_and_no_failed_sync() {
+    let rig = Rig::new();
+    rig.commit();
+    let path = data_dir().join("leader-epoch-checkpoint");
+    let replace = |text: &str| Replacements::from([(path.clone(), text.to_owned())]);
+    let mut answers = vec![
+        Collected {
+            changed: vec![partition(1, 9)],
+            dirty: SyncWork::owing(replace("old")),
+            ..Collected::default()
+        },
+        Collected { dirty: SyncWork::owing(replace("new")), ..Collected::default() },
+    ]
+    .into_iter();
+    let mut checkpointer =
+        rig.checkpointer(Box::new(move || Some(answers.next().unwrap_or_default())));
+    rig.files.set_room_bytes(Some(0));
+    for _ in 0..2 {
+        assert!(matches!(checkpointer.step(false), Err(CheckpointFailed::Write(_))));
+    }
+    assert!(rig.on_disk().is_none(), "the epochs of what it says is durable are not");
+    assert_eq!(rig.used_bytes(), 4096);
+    rig.files.set_room_bytes(None);
+    checkpointer.step(false).unwrap();
+    assert_eq!(rig.files.read(&path).unwrap(), b"new");
+    assert_eq!(rig.on_disk().unwrap().partitions, [partition(0, 5), partition(1, 9)]);
+    assert_eq!(rig.used_bytes(), 0);
+}
+
+#[test]
 fn a_clean_stop_ends_with_a_clean_checkpoint() {
     let rig = Rig::new();
     let bell = Bell::default();
@@ -236,7 +266,7 @@ fn a_failed_sync_ends_the_thread_with_the_reason() {
     let bell = Bell::default();
     let dirty = file(|| Err(io::Error::other("lost write")));
     let checkpointer = rig.checkpointer(Box::new(move || {
-        Some(Collected { dirty: vec![work(&dirty)], ..Collected::default() })
+        Some(Collected { dirty: work(&dirty), ..Collected::default() })
     }));
     let reason = Arc::new(Mutex::new(String::new()));
     let told = Arc::clone(&reason);
@@ -249,16 +279,17 @@ fn a_failed_sync_ends_the_thread_with_the_reason() {
 
 proptest! {
     #[test]
-    fn every_file_is_synced_once(files in 0..40_usize, threads in 0..10_usize, failing in any::<bool>()) {
+    fn every_file_is_synced_once(files in 0..40_usize, failing in any::<bool>()) {
         let syncs = Arc::new(AtomicUsize::new(0));
-        let all = (0..files).map(|at| {
+        let mut all = SyncWork::default();
+        for at in 0..files {
             let syncs = Arc::clone(&syncs);
-            work(&file(move || {
+            all.merge(work(&file(move || {
                 syncs.fetch_add(1, Ordering::SeqCst);
                 if failing && at == files / 2 { Err(io::Error::other("lost")) } else { Ok(()) }
-            }))
-        }).collect();
-        let outcome = sync_all(&MemoryFiles::new(), all, threads);
+            })));
+        }
+        let outcome = Syncing::new(Arc::new(MemoryFiles::new()), data_dir()).run(all);
         prop_assert_eq!(outcome.is_err(), failing && files > 0);
         if !failing {
             prop_assert_eq!(syncs.load(Ordering::SeqCst), files);

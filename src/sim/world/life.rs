@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{ByPartition, Ended, PARTITIONS, Planted, Unacked, World, batch, data_dir, found, tp};
 use crate::log::cache::LogStore;
-use crate::log::checkpoint::{PartitionCheckpoint, SyncWork};
+use crate::log::checkpoint::{PartitionCheckpoint, Replacements, SyncWork};
 use crate::log::checkpoint_file;
 use crate::log::commit::{CommitError, CommitLog, Row};
 use crate::log::error::{AppendError, ReadError};
@@ -13,6 +13,7 @@ use crate::log::read::Wanted;
 use crate::log::validate::ValidBatch;
 use crate::log::view::PartitionView;
 use crate::sim::ledger::{Broken, Found, RecoveredLog};
+use crate::store::OpenMode;
 
 /// The broker's memory.
 pub(super) struct Life {
@@ -20,6 +21,8 @@ pub(super) struct Life {
     pub(super) logs: Vec<PartitionLog>,
     commit_log: CommitLog,
     known: ByPartition<PartitionCheckpoint>,
+    /// What a full disk has kept from being replaced.
+    owed: Replacements,
     /// Submitted to the committer, in order.
     queue: Vec<Submitted>,
 }
@@ -37,7 +40,7 @@ impl Life {
         commit_log: CommitLog,
         known: ByPartition<PartitionCheckpoint>,
     ) -> Self {
-        Self { store, logs, commit_log, known, queue: Vec::new() }
+        Self { store, logs, commit_log, known, owed: Replacements::new(), queue: Vec::new() }
     }
 
     /// Does one thing, by chance.
@@ -187,7 +190,7 @@ impl Life {
 
     fn checkpoint(&mut self, world: &mut World, clean: bool) -> Result<(), Ended> {
         let mark = self.commit_log.last();
-        let mut work = SyncWork::default();
+        let mut work = SyncWork::owing(std::mem::take(&mut self.owed));
         for log in &mut self.logs {
             match log.checkpoint() {
                 Some((partition, dirty)) => {
@@ -197,8 +200,16 @@ impl Life {
                 None => work.merge(log.take_sync_work()),
             }
         }
-        work.run(self.store.files())?;
         let files = self.store.files();
+        let whole =
+            if world.random.coin() { files.open(data_dir(), OpenMode::Read).ok() } else { None };
+        self.owed = work.run_by(files, |targets| match &whole {
+            Some(volume) => volume.sync_volume(),
+            None => targets.iter().try_for_each(|target| target.sync(files)),
+        })?;
+        if !self.owed.is_empty() {
+            return Ok(());
+        }
         match checkpoint_file::write(files, data_dir(), mark, clean, self.known.values()) {
             Ok(()) => self.commit_log.release(mark.sequence),
             Err(error) if world.disk.has_crashed() => return Err(error.into()),
