@@ -34,6 +34,7 @@ use super::reply::{Ending, Outcome};
 use super::topics;
 use crate::base::fault::{Code, Fault};
 use crate::base::ids::FIRST_CLIENT_PRODUCER_ID;
+use crate::catalog::is_internal;
 use crate::log::validate::{Producer, Refusal, ValidBatch, validate};
 use crate::shard::append::{Acks, Append, AppendSet};
 use crate::shard::tally::{AppendResult, Refused, Tally};
@@ -106,6 +107,9 @@ fn judge(
     } else {
         topics::by_name(cx.services, name, data.index)
     }?;
+    if is_internal(&partition.topic_name) {
+        return Err(internal(&partition.topic_name).into());
+    }
     let rules = partition.rules.load();
     if acks == Acks::All && rules.min_insync_replicas > 1 {
         return Err(not_enough_replicas(rules.min_insync_replicas).into());
@@ -146,6 +150,13 @@ fn check_producer(batch: &ValidBatch) -> Result<(), Fault> {
         }
         _ => Ok(()),
     }
+}
+
+/// Kafka lets a client that calls itself `__admin_client` write there; here nobody may, because a
+/// coordinator's state is what it wrote itself.
+fn internal(name: &str) -> Fault {
+    let message = format!("Cannot append to internal topic {name}");
+    Fault::with(Code::InvalidTopicException, message)
 }
 
 fn not_enough_replicas(wanted: i32) -> Fault {

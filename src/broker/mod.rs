@@ -31,6 +31,7 @@ use crate::ops::logs;
 use crate::ops::process::raise_open_file_limit;
 use crate::ops::signals::Signals;
 use crate::server::{Limits, Listener, Server};
+use crate::shard::Shards;
 use crate::shard::producer_ids::ProducerIds;
 use crate::store::lock::DirLock;
 use status::Status;
@@ -92,7 +93,7 @@ async fn serve(start: &Start, open_files: Option<u64>) -> Exit {
     let limits = Limits::from(&settings).within(open_files);
     let exit = match Running::start(&settings, limits, &env, &status, http, &storage).await {
         Ok(running) => {
-            running.until_stopped(&stopping).await;
+            running.until_stopped(&stopping, &storage.shards).await;
             Exit::Ok
         }
         Err(line) => output::fail(&line, Exit::Failed),
@@ -156,11 +157,12 @@ impl Running {
     }
 
     /// Serves until a signal or a failure, then lets begun requests finish.
-    async fn until_stopped(mut self, stopping: &Notify) {
+    async fn until_stopped(mut self, stopping: &Notify, shards: &Shards) {
         tokio::select! {
             signal = self.signals.next() => tracing::info!(signal, "stopping"),
             () = stopping.notified() => {}
         }
+        shards.resign();
         let cut = self.server.stop(STOP_GRACE).await;
         if cut > 0 {
             tracing::warn!(connections = cut, "cut off after {STOP_GRACE:?}");

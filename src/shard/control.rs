@@ -66,6 +66,8 @@ pub enum Control {
     },
     /// The idempotent producers of a partition; `None` if it is not here.
     Producers(TopicPartition, oneshot::Sender<Option<Vec<ProducerState>>>),
+    /// Stops coordinating: whoever waits for a coordinator is told, and so is who asks later.
+    Resign,
     /// What changed since the last checkpoint.
     Checkpoint(oneshot::Sender<Collected>),
     /// Closes all logs: nothing is appended any more.

@@ -163,6 +163,14 @@ impl Shards {
         place(topic_id, partition, self.count())
     }
 
+    /// Stops coordinating, so that no client's request waits for others while the broker stops.
+    pub fn resign(&self) {
+        for mailbox in &self.mailboxes {
+            // A closed mailbox has nobody behind it who waits.
+            let _ = mailbox.send(Message::Control(Control::Resign));
+        }
+    }
+
     /// No more messages; the shards' threads end when they have worked off what they have.
     pub fn close(&self) {
         for mailbox in &self.mailboxes {

@@ -256,6 +256,7 @@ impl Shard {
             Control::Checkpoint(done) => {
                 let _ = done.send(self.checkpoint());
             }
+            Control::Resign => self.with_groups(|groups, _| groups.close()),
             Control::Close(done) => {
                 self.with_groups(|groups, _| groups.close());
                 let _ = done.send(self.close());

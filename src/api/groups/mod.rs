@@ -37,13 +37,13 @@ impl Groups {
     pub fn ask(
         &self,
         group_id: &str,
-        command: Command,
+        command: impl Into<Command>,
     ) -> impl Future<Output = Answered> + Send + 'static {
         let catalog = self.metadata.catalog();
         let at = offsets_topic(&catalog).and_then(|topic| {
             owned_here(&catalog, topic, partition_of(group_id, topic.partitions))
         });
-        self.send(at, command)
+        self.send(at, command.into())
     }
 
     /// Asks all coordinators of this node, one per partition of the offsets topic; the answers are
