@@ -97,9 +97,13 @@ impl Asked {
     }
 
     pub fn connect(&self) -> Client {
+        Client::connect(self.address())
+    }
+
+    pub fn address(&self) -> SocketAddr {
         match self {
-            Self::Own(broker, _) => broker.connect(),
-            Self::Oracle(address) => Client::connect(*address),
+            Self::Own(broker, _) => broker.address(),
+            Self::Oracle(address) => *address,
         }
     }
 }

@@ -9,6 +9,8 @@ mod connection;
 mod error;
 mod offsets;
 mod spoken;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
