@@ -4,7 +4,7 @@
 use std::sync::{Arc, OnceLock};
 
 use super::storage::{Failed, Storage};
-use crate::base::metrics::{CommitMetrics, Metrics, Text, sampled};
+use crate::base::metrics::{CommitMetrics, CompactionMetrics, Metrics, Text, sampled};
 use crate::ops::http::Probes;
 use crate::ops::process::Usage;
 use crate::server::Gauges;
@@ -22,6 +22,7 @@ struct Serving {
     failed: Failed,
     registry: Arc<Registry>,
     commits: Arc<CommitMetrics>,
+    compaction: Arc<CompactionMetrics>,
     server: Gauges,
 }
 
@@ -37,6 +38,7 @@ impl Status {
             failed: storage.failed.clone(),
             registry: Arc::clone(storage.shards.registry()),
             commits: Arc::clone(storage.commits.stats()),
+            compaction: Arc::clone(&storage.compaction),
             server,
         };
         assert!(self.serving.set(serving).is_ok(), "the broker starts once");
@@ -68,6 +70,7 @@ impl Status {
         if let Some(serving) = self.serving.get() {
             serving.server.render(text);
             serving.commits.render(text);
+            serving.compaction.render(text);
             partitions::render(&serving.registry, text);
         }
         Usage::now().render(text);

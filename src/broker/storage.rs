@@ -14,14 +14,15 @@ use std::time::Duration;
 use super::groups;
 use super::recovery::{self, Recovered};
 use crate::base::env::Env;
-use crate::base::metrics::Metrics;
+use crate::base::metrics::{CompactionMetrics, Metrics};
 use crate::base::settings::{
-    BrokerConfig, Settings, validate_group_configs, validate_topic_configs,
+    BrokerConfig, CleanerSettings, Settings, validate_group_configs, validate_topic_configs,
 };
 use crate::catalog::Policy;
 use crate::log::cache::LogStore;
 use crate::shard::Shards;
 use crate::shard::checkpointer::{self, Bell, CheckpointSettings, Checkpointer, Stop};
+use crate::shard::cleaner::{Cleaner, CleanerDeps};
 use crate::shard::committer::{self, Committer, CommitterHandle, CommitterSettings};
 use crate::shard::host::{Defaults, Host, ShardSources};
 use crate::shard::identity::{self, Identity};
@@ -57,6 +58,7 @@ pub struct Storage {
     pub commits: CommitterHandle<Landing>,
     pub defaults: Defaults,
     pub failed: Failed,
+    pub compaction: Arc<CompactionMetrics>,
     threads: Threads,
     _lock: DirLock,
 }
@@ -66,6 +68,7 @@ struct Threads {
     metadata: JoinHandle<io::Result<()>>,
     committer: JoinHandle<()>,
     checkpointer: JoinHandle<Result<(), checkpointer::CheckpointFailed>>,
+    cleaner: Cleaner,
     bell: Bell,
     closing: Arc<AtomicBool>,
     /// Every partition was opened.
@@ -140,6 +143,7 @@ impl Storage {
             return false;
         }
         drop(metadata);
+        threads.cleaner.stop();
         commits.close();
         let committed = threads.committer.join().is_ok() && !failed.is_set();
         threads.closing.store(true, Ordering::Release);
@@ -270,14 +274,27 @@ fn start(
         checkpointer::spawn(checkpointer, bell.clone(), move |reason| dying.set(reason))?;
     let host = Host {
         shards: Arc::clone(&shards),
-        store: log_store,
-        data_dir,
+        store: log_store.clone(),
+        data_dir: data_dir.clone(),
         defaults: defaults.clone(),
     };
     let dying = failed.clone();
     let (metadata, metadata_thread) =
         Metadata::start(store, policy(settings, config), host, move |why| dying.set(why))?;
+    let compaction = Arc::<CompactionMetrics>::default();
+    let cleaner = Cleaner::start(CleanerDeps {
+        env: env.clone(),
+        metrics: Arc::clone(&compaction),
+        shards: Arc::clone(&shards),
+        store: log_store,
+        data_dir,
+        settings: Box::new({
+            let (defaults, snapshots) = (defaults.clone(), metadata.snapshots());
+            move || CleanerSettings::resolve(&defaults.current(&snapshots.load()))
+        }),
+    })?;
     let threads = Threads {
+        cleaner,
         shards: shard_threads,
         metadata: metadata_thread,
         committer,
@@ -294,6 +311,7 @@ fn start(
         commits,
         defaults,
         failed,
+        compaction,
         threads,
         _lock: lock,
     })

@@ -19,7 +19,8 @@ use crate::store::File;
 /// Where a reader's next batch begins. Right as long as the segment exists; checked before use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadHint {
-    segment: i64,
+    /// The segment's number: compaction puts another under the same base offset.
+    segment: u64,
     offset: i64,
     position: u64,
 }
@@ -110,8 +111,7 @@ impl PartitionView {
             if offset >= end_offset && at + 1 < segments.len() && end == segment.size_bytes() {
                 continue;
             }
-            let tail =
-                ReadHint { segment: segment.base_offset(), offset: end_offset, position: end };
+            let tail = ReadHint { segment: segment.number(), offset: end_offset, position: end };
             if offset >= end_offset {
                 let at_tail = offset == end_offset;
                 return Ok(Slice::empty(at_tail.then_some(tail)));
@@ -169,7 +169,7 @@ impl SegmentRead<'_> {
             return Ok(Some(0));
         }
         if let Some(hint) = wanted.hint
-            && hint.segment == base_offset
+            && hint.segment == self.segment.number()
             && hint.offset == wanted.offset
             && hint.position <= self.end
         {

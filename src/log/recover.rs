@@ -15,6 +15,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashSet;
 
 use super::cache::{FileKind, LogStore};
+use super::compact::swap;
 use super::dir::{self, DELETED_SUFFIX, Identity};
 use super::epochs::LeaderEpochs;
 use super::error::LogError;
@@ -85,7 +86,10 @@ impl PartitionLog {
         let dir: Arc<Path> = identity.dir.as_path().into();
         let failed = |source| LogError::Io { path: dir.to_path_buf(), source };
         let is_ours = dir::check_identity(store, &identity)?;
-        let entries = store.files().list(&dir).map_err(failed)?;
+        let mut entries = store.files().list(&dir).map_err(failed)?;
+        if swap::complete(store, &dir, &entries).map_err(failed)? {
+            entries = store.files().list(&dir).map_err(failed)?;
+        }
         if !entries.is_empty() && !is_ours {
             dir::create(store.files(), &identity).map_err(failed)?;
         }

@@ -4,7 +4,7 @@
 /// Kafka's positions and relative offsets are 31-bit; a segment never grows past them.
 pub const MAX_SEGMENT_BYTES: u32 = i32::MAX as u32;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LogSettings {
     /// A segment is rolled before it would grow past this (`segment.bytes`).
     pub segment_bytes: u32,
@@ -24,6 +24,14 @@ pub struct LogSettings {
     pub cleanup_delete: bool,
     /// `cleanup.policy` contains `compact`.
     pub cleanup_compact: bool,
+    /// How long compaction keeps tombstones (`delete.retention.ms`).
+    pub delete_retention_ms: i64,
+    /// Records younger than this are not compacted (`min.compaction.lag.ms`).
+    pub min_compaction_lag_ms: i64,
+    /// Records older than this are, whatever else says no (`max.compaction.lag.ms`).
+    pub max_compaction_lag_ms: i64,
+    /// Share of a log that must be dirty before it is compacted (`min.cleanable.dirty.ratio`).
+    pub min_cleanable_dirty_ratio: f64,
     /// Batches are stamped with the append time (`message.timestamp.type=LogAppendTime`).
     pub log_append_time: bool,
     /// Disk blocks reserved ahead of the writer of a busy segment; 0: never. Measured at
@@ -48,6 +56,10 @@ impl Default for LogSettings {
             file_delete_delay_ms: 60_000,
             cleanup_delete: true,
             cleanup_compact: false,
+            delete_retention_ms: 24 * 3_600_000,
+            min_compaction_lag_ms: 0,
+            max_compaction_lag_ms: i64::MAX,
+            min_cleanable_dirty_ratio: 0.5,
             log_append_time: false,
             reserve_bytes: 16 << 20,
             producer_expiry_ms: 24 * 3_600_000,

@@ -106,6 +106,12 @@ impl PartitionView {
         self.leader_epoch.load(Ordering::Acquire)
     }
 
+    /// All segments now, oldest first.
+    #[must_use]
+    pub fn segments(&self) -> Arc<Vec<Arc<SegmentView>>> {
+        self.segments.load_full()
+    }
+
     /// Bytes of all segments.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {

@@ -2,13 +2,15 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
 use super::checkpointer::Collected;
-use super::registry::TopicRules;
+use super::registry::{Partition, TopicRules};
 use crate::base::fault::Fault;
 use crate::base::ids::TopicPartition;
+use crate::log::compact::swap::Replacement;
 use crate::log::producers::ProducerState;
 use crate::log::settings::LogSettings;
 
@@ -48,6 +50,14 @@ fn own_share(tp: TopicPartition, most: i64) -> i64 {
     i64::try_from(share).unwrap_or(most)
 }
 
+/// A partition as compaction sees it.
+pub struct Compactable {
+    pub partition: Arc<Partition>,
+    pub settings: LogSettings,
+    /// Below this offset everything is on stable storage.
+    pub synced_below: i64,
+}
+
 /// A control message. Its sender is answered when it has been worked off.
 pub enum Control {
     /// Creates the partition's directory, or opens it, and serves it.
@@ -68,6 +78,11 @@ pub enum Control {
     Producers(TopicPartition, oneshot::Sender<Option<Vec<ProducerState>>>),
     /// Stops coordinating: whoever waits for a coordinator is told, and so is who asks later.
     Resign,
+    /// The partitions whose topics are to be compacted, with their last segments sealed where
+    /// that is due.
+    Compactable(oneshot::Sender<Vec<Compactable>>),
+    /// Puts a compacted segment in place; `false` if the log has changed too much for it.
+    Replace(TopicPartition, Replacement, oneshot::Sender<io::Result<bool>>),
     /// What changed since the last checkpoint.
     Checkpoint(oneshot::Sender<Collected>),
     /// Closes all logs: nothing is appended any more.

@@ -90,9 +90,11 @@ impl Defaults {
 
 fn log_settings(topic: &TopicSettings, config: &BrokerConfig) -> LogSettings {
     let defaults = LogSettings::default();
+    // So that what waits for compaction is sealed in time, as Kafka does it.
+    let compact_by_ms = if topic.cleanup_compact { topic.max_compaction_lag_ms } else { i64::MAX };
     LogSettings {
         segment_bytes: topic.segment_bytes,
-        segment_ms: topic.segment_ms,
+        segment_ms: topic.segment_ms.min(compact_by_ms),
         segment_index_bytes: topic.segment_index_bytes,
         index_interval_bytes: topic.index_interval_bytes,
         retention_ms: topic.retention_ms,
@@ -100,6 +102,10 @@ fn log_settings(topic: &TopicSettings, config: &BrokerConfig) -> LogSettings {
         file_delete_delay_ms: topic.file_delete_delay_ms,
         cleanup_delete: topic.cleanup_delete,
         cleanup_compact: topic.cleanup_compact,
+        delete_retention_ms: topic.delete_retention_ms,
+        min_compaction_lag_ms: topic.min_compaction_lag_ms,
+        max_compaction_lag_ms: topic.max_compaction_lag_ms,
+        min_cleanable_dirty_ratio: topic.min_cleanable_dirty_ratio,
         log_append_time: topic.log_append_time,
         producer_expiry_ms: config.producer_id_expiration_ms(),
         reserve_bytes: if topic.preallocate { topic.segment_bytes } else { defaults.reserve_bytes },

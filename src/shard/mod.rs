@@ -6,6 +6,7 @@
 
 pub mod append;
 pub mod checkpointer;
+pub mod cleaner;
 pub mod committer;
 pub mod control;
 pub mod coordinator;

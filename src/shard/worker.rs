@@ -18,7 +18,7 @@ use smallvec::smallvec;
 use super::append::{Acks, Append, AppendSet};
 use super::checkpointer::Collected;
 use super::committer::{CommitterHandle, Submission, Submitted};
-use super::control::{Control, Opening};
+use super::control::{Compactable, Control, Opening};
 use super::coordinator::{Ask, Host, Hosting};
 use super::landing::{Landing, Parked};
 use super::mailbox::Mailbox;
@@ -33,6 +33,7 @@ use crate::base::settings::Durability;
 use crate::coord::group::{GROUPS_TOPIC, Groups};
 use crate::log::cache::LogStore;
 use crate::log::commit::{ReplayedRow, Row};
+use crate::log::compact::swap::Replacement;
 use crate::log::dir::{self, Identity};
 use crate::log::error::{LogError, ReplayError};
 use crate::log::partition::{Appended, PartitionLog, Replayed};
@@ -253,6 +254,12 @@ impl Shard {
                 let hosted = self.hosted.get(&tp);
                 let _ = done.send(hosted.map(|h| h.log.producers().to_checkpoint()));
             }
+            Control::Compactable(done) => {
+                let _ = done.send(self.compactable());
+            }
+            Control::Replace(tp, replacement, done) => {
+                let _ = done.send(self.replace(tp, &replacement));
+            }
             Control::Checkpoint(done) => {
                 let _ = done.send(self.checkpoint());
             }
@@ -365,6 +372,31 @@ impl Shard {
             .log
             .delete_records(before_offset)
             .map_err(|error| Fault::with(Code::OffsetOutOfRange, error.to_string()))
+    }
+
+    fn compactable(&mut self) -> Vec<Compactable> {
+        let now_ms = self.deps.env.wall_ms();
+        let mut found = Vec::new();
+        for hosted in self.hosted.values_mut().filter(|h| h.log.settings().cleanup_compact) {
+            if let Err(error) = hosted.log.roll_for_compaction(now_ms) {
+                report(&hosted.partition, &error, "compaction has to wait");
+            }
+            // Only a further checkpoint tells that the syncs of the one before are done.
+            hosted.changed |= hosted.log.awaits_sync();
+            found.push(Compactable {
+                partition: Arc::clone(&hosted.partition),
+                settings: hosted.log.settings().clone(),
+                synced_below: hosted.log.synced_below(),
+            });
+        }
+        found
+    }
+
+    fn replace(&mut self, tp: TopicPartition, replacement: &Replacement) -> io::Result<bool> {
+        let now_ms = self.deps.env.wall_ms();
+        let Some(hosted) = self.hosted.get_mut(&tp) else { return Ok(false) };
+        hosted.changed = true;
+        hosted.log.replace(replacement, now_ms)
     }
 
     /// What changed since the last checkpoint.

@@ -24,10 +24,16 @@ pub struct Broker {
 impl Broker {
     /// Starts a broker whose data and log are in `scratch`, and waits until it is ready.
     pub fn start(scratch: &Path) -> Self {
+        Self::start_with(scratch, &[])
+    }
+
+    /// As [`Broker::start`], with settings: `key=value`.
+    pub fn start_with(scratch: &Path, settings: &[&str]) -> Self {
         let log = File::options().append(true).create(true).open(scratch.join("broker.log"));
         let mut process = Command::new(env!("CARGO_BIN_EXE_klamm"))
             .args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data-dir"])
             .arg(scratch.join("data"))
+            .args(settings.iter().flat_map(|setting| ["--override", setting]))
             .env_clear()
             .stdout(Stdio::piped())
             .stderr(log.expect("the scratch directory can be written"))

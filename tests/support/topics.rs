@@ -4,6 +4,9 @@ use bytes::Bytes;
 use kafka_protocol::messages::create_topics_request::{
     CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
 };
+use kafka_protocol::messages::incremental_alter_configs_request::{
+    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
+};
 use kafka_protocol::messages::list_offsets_request::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
 };
@@ -27,14 +30,26 @@ pub fn name(stem: &str) -> TopicName {
 
 /// Creates a topic that keeps its records, and waits until its partitions have leaders.
 pub fn create(client: &mut Client, topic: &TopicName, partitions: i32) {
-    let keep = CreatableTopicConfig::default()
-        .with_name(StrBytes::from_static_str("retention.ms"))
-        .with_value(Some(StrBytes::from_static_str("-1")));
+    create_with(client, topic, partitions, &[("retention.ms", "-1")]);
+}
+
+/// As [`create`], with these configs.
+pub fn create_with(
+    client: &mut Client,
+    topic: &TopicName,
+    partitions: i32,
+    configs: &[(&'static str, &'static str)],
+) {
+    let config = |(name, value): &(&'static str, &'static str)| {
+        CreatableTopicConfig::default()
+            .with_name(StrBytes::from_static_str(name))
+            .with_value(Some(StrBytes::from_static_str(value)))
+    };
     let creatable = CreatableTopic::default()
         .with_name(topic.clone())
         .with_num_partitions(partitions)
         .with_replication_factor(1)
-        .with_configs(vec![keep]);
+        .with_configs(configs.iter().map(config).collect());
     let request =
         CreateTopicsRequest::default().with_topics(vec![creatable]).with_timeout_ms(9_000);
     let created = client.call(5, &request);
@@ -71,4 +86,19 @@ pub fn produce(client: &mut Client, topic: &TopicName, partition: i32, batch: By
     let produced = client.call(9, &request);
     let partition = &produced.responses[0].partition_responses[0];
     (partition.error_code, partition.base_offset)
+}
+
+/// Sets one config of a topic.
+pub fn alter(client: &mut Client, topic: &TopicName, name: &'static str, value: &'static str) {
+    let config = AlterableConfig::default()
+        .with_name(StrBytes::from_static_str(name))
+        .with_config_operation(0)
+        .with_value(Some(StrBytes::from_static_str(value)));
+    let resource = AlterConfigsResource::default()
+        .with_resource_type(2)
+        .with_resource_name(topic.0.clone())
+        .with_configs(vec![config]);
+    let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+    let altered = client.call(1, &request);
+    assert_eq!(altered.responses[0].error_code, 0, "{altered:?}");
 }

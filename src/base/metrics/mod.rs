@@ -9,7 +9,7 @@ mod text;
 mod values;
 
 pub use text::{Family, Text};
-pub use values::{Counter, Histogram, PerApi, PerCode};
+pub use values::{Counter, Gauge, Histogram, PerApi, PerCode};
 
 /// Declares metrics that are kept while the broker runs: field, type, name, help.
 macro_rules! declare {
@@ -87,6 +87,25 @@ declare! {
         "Time of one sync of a segment in a commit.";
 }
 
+declare! {
+    /// What compaction counts.
+    CompactionMetrics
+    rounds: Counter = Counter::default(), "klamm_compaction_rounds_total",
+        "Rounds of compaction that came to their end.";
+    read_bytes: Counter = Counter::default(), "klamm_compaction_read_bytes_total",
+        "Record batch bytes read by compaction.";
+    written_bytes: Counter = Counter::default(), "klamm_compaction_written_bytes_total",
+        "Record batch bytes written by compaction.";
+    removed_records: Counter = Counter::default(), "klamm_compaction_removed_records_total",
+        "Records removed by compaction.";
+    max_dirty_percent: Gauge = Gauge::default(), "klamm_compaction_max_dirty_percent",
+        "Dirty share of the dirtiest log that waits for compaction.";
+    last_round_seconds: Gauge = Gauge::default(), "klamm_compaction_last_round_timestamp_seconds",
+        "Unix time at which a round of compaction ended last; 0: none yet.";
+    uncleanable_partitions: Gauge = Gauge::default(), "klamm_compaction_uncleanable_partitions",
+        "Partitions left out of compaction until the next start, as their log is damaged.";
+}
+
 /// What is read at the moment of a scrape, from whoever knows it.
 pub mod sampled {
     use super::Family;
@@ -151,6 +170,7 @@ mod tests {
         let text = rendered(|text| {
             Metrics::default().render(text);
             CommitMetrics::default().render(text);
+            CompactionMetrics::default().render(text);
         });
         let types: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
         let mut names = std::collections::BTreeSet::new();

@@ -29,6 +29,27 @@ impl Counter {
     }
 }
 
+/// What was found last.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    pub(super) const KIND: &str = "gauge";
+
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn render(&self, name: &str, text: &mut Text) {
+        text.sample(name, &[], self.get());
+    }
+}
+
 /// A distribution over fixed buckets, in whole base units (microseconds, bytes).
 #[derive(Debug)]
 pub struct Histogram {

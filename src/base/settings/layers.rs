@@ -194,6 +194,13 @@ impl<'a> Reader<'a> {
         }
     }
 
+    pub(super) fn double(&self, name: &str) -> f64 {
+        match self.value(name) {
+            Some(Value::Double(number)) => number,
+            _ => panic!("{name} is a double with a default"),
+        }
+    }
+
     pub(super) fn long(&self, name: &str) -> i64 {
         self.integer_if_set(name).expect("the key is a number with a default")
     }

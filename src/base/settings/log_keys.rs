@@ -34,10 +34,43 @@ pub(super) const LOG_KEYS: &[Spec] = &[
     .at_most(22)
     .dynamic(),
     Spec::long(
+        "log.cleaner.backoff.ms",
+        0,
+        "15000",
+        "Milliseconds that a thread of compaction waits when no log needs it.",
+    )
+    .dynamic(),
+    Spec::long(
+        "log.cleaner.dedupe.buffer.size",
+        1 << 20,
+        "134217728",
+        "Most bytes that compaction uses to remember keys, by all threads together; taken as \
+         needed. What does not fit is left to the next round.",
+    )
+    .dynamic(),
+    Spec::long(
         "log.cleaner.delete.retention.ms",
         0,
         "86400000",
         "Default of `delete.retention.ms` for topics.",
+    )
+    .dynamic(),
+    Spec::boolean(
+        "log.cleaner.enable",
+        "true",
+        "Compact the topics whose `cleanup.policy` says so.",
+    ),
+    Spec::ratio(
+        "log.cleaner.io.buffer.load.factor",
+        "0.9",
+        "Share of `log.cleaner.dedupe.buffer.size` that may be in use.",
+    )
+    .dynamic(),
+    Spec::double(
+        "log.cleaner.io.max.bytes.per.second",
+        1.0,
+        "1.7976931348623157E308",
+        "Most bytes that compaction reads and writes per second, by all threads together.",
     )
     .dynamic(),
     Spec::long(
@@ -60,6 +93,7 @@ pub(super) const LOG_KEYS: &[Spec] = &[
         "Default of `min.compaction.lag.ms` for topics.",
     )
     .dynamic(),
+    Spec::int("log.cleaner.threads", 1, "1", "Threads that compact logs. Takes a restart."),
     Spec::list("log.cleanup.policy", "delete", "Default of `cleanup.policy` for topics.")
         .entries_of(CLEANUP_POLICIES)
         .dynamic(),

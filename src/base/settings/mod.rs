@@ -7,6 +7,7 @@
 
 mod broker;
 mod broker_keys;
+mod cleaner;
 mod describe;
 mod foreign;
 mod group;
@@ -26,6 +27,7 @@ mod value;
 mod tests;
 
 pub use broker::{Durability, LogFormat, Settings, validate_dynamic_config};
+pub use cleaner::CleanerSettings;
 pub use describe::{
     Described, describe_broker, describe_dynamic_default, describe_group, describe_topic_defaults,
 };

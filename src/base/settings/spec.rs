@@ -157,6 +157,16 @@ impl Spec {
         Self::new(name, Kind::Double { min: 0.0, max: 1.0 }, Some(default), doc)
     }
 
+    /// A `double` of at least `min`.
+    pub(super) const fn double(
+        name: &'static str,
+        min: f64,
+        default: &'static str,
+        doc: &'static str,
+    ) -> Self {
+        Self::new(name, Kind::Double { min, max: f64::MAX }, Some(default), doc)
+    }
+
     pub(super) const fn string(
         name: &'static str,
         default: &'static str,

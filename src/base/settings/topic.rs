@@ -25,6 +25,7 @@ pub struct TopicSettings {
     pub compression_type: CompressionType,
     /// Level of that codec; `None` where it has none or its own default is meant.
     pub compression_level: Option<i32>,
+    pub delete_retention_ms: i64,
     pub file_delete_delay_ms: i64,
     pub index_interval_bytes: u32,
     pub max_compaction_lag_ms: i64,
@@ -33,6 +34,7 @@ pub struct TopicSettings {
     pub message_timestamp_before_max_ms: i64,
     /// `message.timestamp.type=LogAppendTime`
     pub log_append_time: bool,
+    pub min_cleanable_dirty_ratio: f64,
     pub min_compaction_lag_ms: i64,
     pub min_insync_replicas: i32,
     pub preallocate: bool,
@@ -58,6 +60,7 @@ impl TopicSettings {
             cleanup_compact: cleanup.iter().any(|policy| policy == "compact"),
             compression_type,
             compression_level,
+            delete_retention_ms: read.long("delete.retention.ms"),
             file_delete_delay_ms: read.long("file.delete.delay.ms"),
             index_interval_bytes: read.count("index.interval.bytes"),
             max_compaction_lag_ms: read.long("max.compaction.lag.ms"),
@@ -65,6 +68,7 @@ impl TopicSettings {
             message_timestamp_after_max_ms: read.long("message.timestamp.after.max.ms"),
             message_timestamp_before_max_ms: read.long("message.timestamp.before.max.ms"),
             log_append_time: read.text("message.timestamp.type") == "LogAppendTime",
+            min_cleanable_dirty_ratio: read.double("min.cleanable.dirty.ratio"),
             min_compaction_lag_ms: read.long("min.compaction.lag.ms"),
             min_insync_replicas: read.int("min.insync.replicas"),
             preallocate: read.boolean("preallocate"),

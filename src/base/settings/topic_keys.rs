@@ -13,9 +13,9 @@ pub(super) const TOPIC_KEYS: &[Spec] = &[
     Spec::list(
         "cleanup.policy",
         "delete",
-        "What becomes of old segments: `delete` removes them by age and size; an empty list \
-         keeps them. With `compact` records must have keys; that only the newest record of \
-         each key is kept is not served yet.",
+        "What becomes of old segments: `delete` removes them by age and size, `compact` keeps \
+         the newest record of each key, and both may be named; an empty list keeps all. With \
+         `compact` records must have keys.",
     )
     .entries_of(CLEANUP_POLICIES)
     .from(&[same("log.cleanup.policy")]),
@@ -56,8 +56,7 @@ pub(super) const TOPIC_KEYS: &[Spec] = &[
         "delete.retention.ms",
         0,
         "86400000",
-        "How long compaction keeps tombstones (records without value), in milliseconds. No \
-         effect until compaction is served.",
+        "How long compaction keeps tombstones (records without value), in milliseconds.",
     )
     .from(&[same("log.cleaner.delete.retention.ms")]),
     Spec::long(
@@ -119,8 +118,7 @@ pub(super) const TOPIC_KEYS: &[Spec] = &[
         "max.compaction.lag.ms",
         1,
         "9223372036854775807",
-        "Milliseconds after which a record is due for compaction at the latest. No effect \
-         until compaction is served.",
+        "Milliseconds after which a record is due for compaction at the latest.",
     )
     .from(&[same("log.cleaner.max.compaction.lag.ms")]),
     Spec::int(
@@ -157,16 +155,14 @@ pub(super) const TOPIC_KEYS: &[Spec] = &[
     Spec::ratio(
         "min.cleanable.dirty.ratio",
         "0.5",
-        "Share of a log that must be uncompacted before compaction looks at it. No effect \
-         until compaction is served.",
+        "Share of a log that must be uncompacted before compaction looks at it.",
     )
     .from(&[same("log.cleaner.min.cleanable.ratio")]),
     Spec::long(
         "min.compaction.lag.ms",
         0,
         "0",
-        "Milliseconds for which a record is safe from compaction. No effect until compaction \
-         is served.",
+        "Milliseconds for which a record is safe from compaction.",
     )
     .from(&[same("log.cleaner.min.compaction.lag.ms")]),
     Spec::int(

@@ -80,6 +80,7 @@ pub(super) fn expectation(kind: Kind) -> String {
         Kind::Boolean => "true or false".into(),
         Kind::Int(range) => numbers("an int", range, i64::from(i32::MIN), i64::from(i32::MAX)),
         Kind::Long(range) => numbers("a long", range, i64::MIN, i64::MAX),
+        Kind::Double { min, max: f64::MAX } => format!("a number, {min} or more"),
         Kind::Double { min, max } => format!("a number from {min} to {max}"),
         Kind::String => "text".into(),
         Kind::Enum(words) => format!("one of {}", words.join(", ")),

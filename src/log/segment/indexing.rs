@@ -62,12 +62,24 @@ impl SegmentView {
         }
     }
 
+    /// Entries of the offset index. Blocks unless the segment is live.
+    pub(crate) fn index_entries(&self) -> io::Result<usize> {
+        Ok(match self.indexed()? {
+            Indexed::Memory(live) => live.index.offset_entries(),
+            Indexed::Files(written) => written.offsets,
+        })
+    }
+
     /// Finds an index that can be believed: in memory, or in files that are made anew if they
     /// are missing or odd. If the disk has no room for them, memory has to do.
     fn indexed(&self) -> io::Result<Indexed> {
         if let Some(live) = self.live.load_full() {
             return Ok(Indexed::Memory(live));
         }
+        if let Some(written) = self.checked.get() {
+            return Ok(Indexed::Files(*written));
+        }
+        let _mending = self.mending.lock();
         if let Some(written) = self.checked.get() {
             return Ok(Indexed::Files(*written));
         }

@@ -11,9 +11,11 @@
 
 mod cached;
 mod indexing;
+mod replaced;
 
 pub(crate) use cached::CachedOnly;
 pub(crate) use indexing::IndexBuilder;
+use replaced::Kept;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -52,6 +54,10 @@ pub struct SegmentView {
     live: ArcSwapOption<Live>,
     /// Entries of the index files, once these are checked.
     checked: OnceLock<Written>,
+    /// Held while the index files are made again.
+    mending: Mutex<()>,
+    /// Its own files, once their names may be another segment's.
+    kept: OnceLock<Kept>,
     /// From this position on the bytes were written or verified by this process.
     trusted_from: AtomicU64,
     /// Further bytes found whole, as ranges that do not touch.
@@ -88,9 +94,21 @@ impl SegmentView {
             visible: AtomicU64::new(0),
             live: ArcSwapOption::empty(),
             checked: OnceLock::new(),
+            mending: Mutex::default(),
+            kept: OnceLock::new(),
             trusted_from: AtomicU64::new(trusted_from),
             verified: Mutex::default(),
         })
+    }
+
+    /// No other segment of this process has it, not even one that takes this one's name.
+    pub(crate) const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The partition's directory.
+    pub(crate) const fn dir(&self) -> &Arc<Path> {
+        &self.dir
     }
 
     #[must_use]
@@ -161,6 +179,9 @@ impl SegmentView {
         if let Some(live) = &*self.live.load() {
             return Some(live.file.clone());
         }
+        if let Some(kept) = self.kept(FileKind::Log) {
+            return kept.ok();
+        }
         self.store.opened((self.number, FileKind::Log))
     }
 
@@ -176,7 +197,12 @@ impl SegmentView {
     }
 
     fn sealed_file(&self, kind: FileKind) -> io::Result<Arc<dyn File>> {
-        self.store.read_file((self.number, kind), || self.path(kind))
+        if let Some(kept) = self.kept(kind) {
+            return kept;
+        }
+        let file = self.store.read_file((self.number, kind), || self.path(kind));
+        // Compaction may have given the name away meanwhile; it keeps the file before it does.
+        self.kept(kind).unwrap_or(file)
     }
 
     /// The offset as an index stores it.

@@ -27,7 +27,8 @@ pub const NOW_MS: i64 = 1_800_000_000_000;
 /// A batch as a producer would send it, judged.
 #[derive(Clone)]
 pub struct Batch {
-    values: Vec<(i64, Vec<u8>)>,
+    /// Time, key, value.
+    records: Vec<(i64, Vec<u8>, Option<Vec<u8>>)>,
     producer: Option<(i64, i16, i32)>,
     codec: Codec,
     append_time: bool,
@@ -36,15 +37,21 @@ pub struct Batch {
 impl Batch {
     /// `count` records of one time, `bytes` each.
     pub fn of(count: usize, bytes: usize, timestamp_ms: i64) -> Self {
-        let value = |n: usize| (timestamp_ms, vec![b'a' + (n % 26) as u8; bytes]);
-        let values = (0..count).map(value).collect();
-        Self { values, producer: None, codec: Codec::None, append_time: false }
+        let value = |n: usize| Some(vec![b'a' + (n % 26) as u8; bytes]);
+        let records = (0..count).map(|n| (timestamp_ms, b"key".to_vec(), value(n))).collect();
+        Self { records, producer: None, codec: Codec::None, append_time: false }
     }
 
     /// One record per time.
     pub fn at(times: &[i64]) -> Self {
-        let values = times.iter().map(|time| (*time, b"value".to_vec())).collect();
-        Self { values, ..Self::of(0, 0, 0) }
+        let record = |time: &i64| (*time, b"key".to_vec(), Some(b"value".to_vec()));
+        Self { records: times.iter().map(record).collect(), ..Self::of(0, 0, 0) }
+    }
+
+    /// Keys with their values, or without one.
+    pub fn keyed(records: &[(u8, Option<Vec<u8>>)]) -> Self {
+        let record = |(key, value): &(u8, Option<Vec<u8>>)| (NOW_MS, vec![*key], value.clone());
+        Self { records: records.iter().map(record).collect(), ..Self::of(0, 0, 0) }
     }
 
     pub fn from(mut self, producer_id: i64, epoch: i16, sequence: i32) -> Self {
@@ -67,8 +74,8 @@ impl Batch {
         if let Some((id, epoch, sequence)) = self.producer {
             builder = builder.producer(id, epoch, sequence);
         }
-        for (timestamp_ms, value) in &self.values {
-            builder.push(*timestamp_ms, Some(b"key"), Some(value), std::iter::empty());
+        for (timestamp_ms, key, value) in &self.records {
+            builder.push(*timestamp_ms, Some(key), value.as_deref(), std::iter::empty());
         }
         builder.build().unwrap()
     }

@@ -1,6 +1,7 @@
 //! The partition log through its public interface, over files in memory and on disk.
 
 mod append;
+mod compaction;
 mod kit;
 mod model;
 mod recovery;

@@ -1,0 +1,197 @@
+//! Compacted topics on a real broker over a real socket: only the latest of each key is left,
+//! under its old offset, whatever kills the broker in between.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bytes::Bytes;
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
+use kafka_protocol::messages::{BrokerId, TopicName};
+use klamm::wire::batch::{BatchHeader, HEADER_BYTES};
+use klamm::wire::builder::BatchBuilder;
+use klamm::wire::compression::Codec;
+use klamm::wire::records;
+use support::broker::Broker;
+use support::client::Client;
+use support::topics;
+
+/// Timestamps of the tests' records count from here; each batch gets a second of its own.
+const T: i64 = 1_700_000_000_000;
+
+/// How often a log is read before it counts as not compacted. The broker holds each read back.
+const READS: usize = 400;
+const READ_WAIT_MS: i32 = 50;
+
+/// Rounds and checkpoints follow each other closely; a log is compacted below its checkpoint.
+const EAGER: &[&str] = &["log.cleaner.backoff.ms=10", "log.flush.offset.checkpoint.interval.ms=20"];
+
+/// Every second has a segment of its own, and any dirt is enough.
+const COMPACT: &[(&str, &str)] =
+    &[("cleanup.policy", "compact"), ("segment.ms", "1"), ("min.cleanable.dirty.ratio", "0")];
+
+type Value = Option<Vec<u8>>;
+
+/// What the topic should tell: the offset and value of each key.
+#[derive(Default)]
+struct Updates {
+    topic: TopicName,
+    latest: BTreeMap<Vec<u8>, (i64, Value)>,
+    end: i64,
+}
+
+impl Updates {
+    fn create(client: &mut Client, stem: &str, configs: &[(&'static str, &'static str)]) -> Self {
+        let topic = topics::name(stem);
+        topics::create_with(client, &topic, 1, configs);
+        Self { topic, ..Self::default() }
+    }
+
+    /// Batches of two records: keys come round, some with a tombstone, codecs change.
+    fn produce(&mut self, client: &mut Client, batches: i64) {
+        for _ in 0..batches {
+            let n = self.end / 2;
+            let codec = Codec::ALL[(n % 5) as usize];
+            let mut builder = BatchBuilder::new(codec, None);
+            for (at, key) in [n % 7, n % 3 + 20].into_iter().enumerate() {
+                let key = format!("key-{key}").into_bytes();
+                let value = (n % 11 != 5).then(|| vec![(n % 251) as u8; 300]);
+                builder.push(T + n * 1_000, Some(&key), value.as_deref(), [].into_iter());
+                self.latest.insert(key, (self.end + at as i64, value));
+            }
+            let batch = builder.build().expect("a small batch");
+            assert_eq!(topics::produce(client, &self.topic, 0, batch), (0, self.end));
+            self.end += 2;
+        }
+    }
+
+    /// All records there are, by offset; waits at the end of the log.
+    fn read(&self, client: &mut Client) -> BTreeMap<i64, (Vec<u8>, Value)> {
+        let (mut offset, mut all) = (0, BTreeMap::new());
+        while offset < self.end {
+            let fetched = fetch(client, &self.topic, offset);
+            assert!(!fetched.is_empty(), "nothing at offset {offset} of {}", self.end);
+            offset = collect(&fetched, &mut all);
+        }
+        let beyond = fetch(client, &self.topic, offset);
+        assert!(beyond.is_empty());
+        all
+    }
+
+    /// A reader of the whole topic knows the latest value of each key, at its offset.
+    fn check(&self, client: &mut Client) {
+        let mut latest = BTreeMap::new();
+        for (offset, (key, value)) in self.read(client) {
+            latest.insert(key, (offset, value));
+        }
+        assert_eq!(latest, self.latest);
+    }
+
+    /// Waits until all but the segment being written is compacted.
+    fn wait_until_compacted(&self, client: &mut Client) {
+        let sealed_end = self.end - 2;
+        let compacted = (0..READS).any(|_| {
+            let all = self.read(client);
+            let keys: std::collections::BTreeSet<_> =
+                all.range(..sealed_end).map(|(_, (key, _))| key).collect();
+            keys.len() == all.range(..sealed_end).count()
+        });
+        assert!(compacted, "{} is not compacted", self.topic.0.as_str());
+    }
+}
+
+fn fetch(client: &mut Client, topic: &TopicName, offset: i64) -> Bytes {
+    let partition = FetchPartition::default()
+        .with_partition(0)
+        .with_fetch_offset(offset)
+        .with_partition_max_bytes(1 << 20);
+    let topic = FetchTopic::default().with_topic(topic.clone()).with_partitions(vec![partition]);
+    let request = FetchRequest::default()
+        .with_replica_id(BrokerId(-1))
+        .with_max_wait_ms(READ_WAIT_MS)
+        .with_min_bytes(1)
+        .with_max_bytes(1 << 20)
+        .with_topics(vec![topic]);
+    let response = client.call(11, &request);
+    let partition = &response.responses[0].partitions[0];
+    assert_eq!(partition.error_code, 0, "at offset {offset}");
+    partition.records.clone().unwrap_or_default()
+}
+
+/// Takes the records of whole batches; returns the offset behind them.
+fn collect(fetched: &[u8], all: &mut BTreeMap<i64, (Vec<u8>, Value)>) -> i64 {
+    let (mut rest, mut next) = (fetched, 0);
+    while !rest.is_empty() {
+        let header = BatchHeader::parse(rest).expect("whole batches");
+        let (batch, others) = rest.split_at(header.total_bytes());
+        if header.record_count > 0 {
+            let codec = header.codec().expect("a codec of Kafka's");
+            let body = &batch[HEADER_BYTES..];
+            records::for_each(codec, body, header.record_count, 1 << 20, |record| {
+                let offset = header.base_offset + i64::from(record.offset_delta);
+                let value = record.value.map(<[u8]>::to_vec);
+                let key = record.key.expect("all records have keys").to_vec();
+                assert_eq!(all.insert(offset, (key, value)), None, "offset {offset} twice");
+            })
+            .expect("readable records");
+        }
+        (rest, next) = (others, header.last_offset() + 1);
+    }
+    next
+}
+
+fn progress(scratch: &Path) -> String {
+    std::fs::read_to_string(scratch.join("data/cleaner-offset-checkpoint")).unwrap_or_default()
+}
+
+#[test]
+fn only_the_latest_of_each_key_stays_through_restarts() {
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let broker = Broker::start_with(scratch.path(), EAGER);
+    let mut client = broker.connect();
+    let mut updates = Updates::create(&mut client, "compacted", COMPACT);
+    updates.produce(&mut client, 150);
+    updates.wait_until_compacted(&mut client);
+    updates.check(&mut client);
+    assert!(broker.stop().success());
+    assert!(progress(scratch.path()).contains(updates.topic.0.as_str()));
+    let broker = Broker::start_with(scratch.path(), EAGER);
+    let mut client = broker.connect();
+    updates.check(&mut client);
+    updates.produce(&mut client, 50);
+    updates.wait_until_compacted(&mut client);
+    updates.check(&mut client);
+}
+
+#[test]
+fn nothing_is_lost_when_the_broker_is_killed_while_it_compacts() {
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let mut broker = Broker::start_with(scratch.path(), EAGER);
+    let mut client = broker.connect();
+    let mut updates = Updates::create(&mut client, "killed", COMPACT);
+    for round in 0..8 {
+        updates.produce(&mut client, 30 + round);
+        drop(broker);
+        broker = Broker::start_with(scratch.path(), EAGER);
+        client = broker.connect();
+        updates.check(&mut client);
+    }
+    updates.produce(&mut client, 20);
+    updates.wait_until_compacted(&mut client);
+    updates.check(&mut client);
+}
+
+#[test]
+fn a_topic_is_compacted_from_the_moment_its_config_says_so() {
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let broker = Broker::start_with(scratch.path(), EAGER);
+    let mut client = broker.connect();
+    let plain = [("retention.ms", "-1"), ("segment.ms", "1"), ("min.cleanable.dirty.ratio", "0")];
+    let mut updates = Updates::create(&mut client, "switched", &plain);
+    updates.produce(&mut client, 40);
+    assert_eq!(updates.read(&mut client).len(), 80);
+    topics::alter(&mut client, &updates.topic, "cleanup.policy", "compact");
+    updates.wait_until_compacted(&mut client);
+    updates.check(&mut client);
+}
