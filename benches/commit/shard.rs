@@ -237,8 +237,7 @@ impl Rig {
         let sources = Dirty(
             self.segments.iter().map(|s| (Arc::clone(&s.file), Arc::clone(&s.dirty))).collect(),
         );
-        let settings =
-            CheckpointSettings { interval: self.options.interval, ..CheckpointSettings::default() };
+        let settings = CheckpointSettings { interval: self.options.interval };
         let checkpointer = Checkpointer::new(
             files,
             self.dir.clone(),

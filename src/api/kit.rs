@@ -28,6 +28,7 @@ use crate::log::cache::LogStore;
 use crate::shard::Shards;
 use crate::shard::coordinator::Hosting;
 use crate::shard::coordinator::cluster::Snapshot;
+use crate::shard::failed::Failed;
 use crate::shard::host::{Defaults, Host};
 use crate::shard::metadata::{Metadata, PartitionHost, Store};
 use crate::shard::producer_ids::ProducerIds;
@@ -83,7 +84,7 @@ fn one_shard(store: &Store) -> (Arc<Shards>, LogStore) {
         durability: Durability::PageCache,
         retention_check_interval: Duration::from_secs(300),
         bulk_bytes: usize::MAX,
-        on_failure: Arc::new(|_| {}),
+        failed: Failed::new(|_| {}),
     };
     let (registry, files) = (Arc::clone(&deps.registry), deps.store.clone());
     let hosting = Hosting {

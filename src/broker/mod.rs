@@ -32,10 +32,11 @@ use crate::ops::process::raise_open_file_limit;
 use crate::ops::signals::Signals;
 use crate::server::{Limits, Listener, Server};
 use crate::shard::Shards;
+use crate::shard::failed::Failed;
 use crate::shard::producer_ids::ProducerIds;
 use crate::store::lock::DirLock;
 use status::Status;
-use storage::{Failed, Storage};
+use storage::Storage;
 
 /// How long begun requests may take to finish when the broker stops.
 const STOP_GRACE: Duration = Duration::from_secs(5);

@@ -3,11 +3,12 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::storage::{Failed, Storage};
+use super::storage::Storage;
 use crate::base::metrics::{CommitMetrics, CompactionMetrics, Metrics, Text, sampled};
 use crate::ops::http::Probes;
 use crate::ops::process::Usage;
 use crate::server::Gauges;
+use crate::shard::failed::Failed;
 use crate::shard::metrics as partitions;
 use crate::shard::registry::Registry;
 

@@ -24,6 +24,7 @@ use crate::shard::Shards;
 use crate::shard::checkpointer::{self, Bell, CheckpointSettings, Checkpointer, Stop};
 use crate::shard::cleaner::{Cleaner, CleanerDeps};
 use crate::shard::committer::{self, Committer, CommitterHandle, CommitterSettings};
+use crate::shard::failed::Failed;
 use crate::shard::host::{Defaults, Host, ShardSources};
 use crate::shard::identity::{self, Identity};
 use crate::shard::landing::Landing;
@@ -73,32 +74,6 @@ struct Threads {
     closing: Arc<AtomicBool>,
     /// Every partition was opened.
     all_served: bool,
-}
-
-/// Whether the data directory has failed; reports the first failure, whoever sees it.
-#[derive(Clone)]
-pub struct Failed {
-    flag: Arc<AtomicBool>,
-    report: Arc<dyn Fn(&str) + Send + Sync>,
-}
-
-impl Failed {
-    /// `report` is called once, on the thread that saw the failure.
-    #[must_use]
-    pub fn new(report: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        Self { flag: Arc::default(), report: Arc::new(report) }
-    }
-
-    #[must_use]
-    pub fn is_set(&self) -> bool {
-        self.flag.load(Ordering::Acquire)
-    }
-
-    fn set(&self, reason: &str) {
-        if !self.flag.swap(true, Ordering::AcqRel) {
-            (self.report)(reason);
-        }
-    }
 }
 
 /// What is open before anything runs.
@@ -196,10 +171,7 @@ fn open(
         durability: settings.durability,
         retention_check_interval: millis(settings.retention_check_interval_ms),
         bulk_bytes: CommitterSettings::default().bulk_bytes,
-        on_failure: Arc::new({
-            let failed = failed.clone();
-            move |reason| failed.set(reason)
-        }),
+        failed: failed.clone(),
     };
     let recovered = recovery::run(settings, &deps, &store, &defaults).map_err(at_dir)?;
     Ok(Opened {

@@ -28,9 +28,24 @@ pub enum LogError {
 pub enum AppendError {
     #[error(transparent)]
     Sequence(#[from] SequenceError),
-    /// The disk is full or fails; the client may retry.
+    /// The disk is full, or a file could not be made; the client may retry.
     #[error("the log cannot be written: {0}")]
     Storage(#[from] io::Error),
+    /// A write failed, and not for want of room: what else the disk has lost is not known. Final
+    /// for the data directory, as a failed sync is.
+    #[error("the log cannot be written: {0}")]
+    Failed(#[source] io::Error),
+}
+
+impl AppendError {
+    /// What the failure of a write to a segment means.
+    pub(crate) fn of_write(error: io::Error) -> Self {
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        match error.kind() {
+            StorageFull | QuotaExceeded | FileTooLarge => Self::Storage(error),
+            _ => Self::Failed(error),
+        }
+    }
 }
 
 impl From<AppendError> for Fault {
@@ -40,7 +55,7 @@ impl From<AppendError> for Fault {
             AppendError::Sequence(SequenceError::OutOfOrder { .. }) => {
                 Code::OutOfOrderSequenceNumber
             }
-            AppendError::Storage(_) => Code::KafkaStorageError,
+            AppendError::Storage(_) | AppendError::Failed(_) => Code::KafkaStorageError,
         };
         Self::with(code, error.to_string())
     }

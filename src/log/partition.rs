@@ -230,7 +230,8 @@ impl PartitionLog {
     fn write_whole(&mut self, batch: &mut ValidBatch, now_ms: i64) -> Result<u64, AppendError> {
         let size = self.stamp_and_place(batch, now_ms)?;
         let active = self.active.as_mut().expect("a place was just made");
-        active.write(&[IoSlice::new(batch.header_bytes()), IoSlice::new(batch.records())])?;
+        let slices = [IoSlice::new(batch.header_bytes()), IoSlice::new(batch.records())];
+        active.write(&slices).map_err(AppendError::of_write)?;
         Ok(size)
     }
 

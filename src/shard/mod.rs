@@ -10,6 +10,7 @@ pub mod cleaner;
 pub mod committer;
 pub mod control;
 pub mod coordinator;
+pub mod failed;
 pub mod host;
 pub mod identity;
 pub mod landing;

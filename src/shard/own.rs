@@ -8,7 +8,7 @@ use smallvec::smallvec;
 use super::committer::Submission;
 use super::coordinator::Logs;
 use super::landing::{Held, Landing, Parked};
-use super::worker::{Hosted, ShardDeps, submission};
+use super::worker::{Hosted, ShardDeps, append_to, submission};
 use crate::base::fault::{Code, Fault};
 use crate::base::ids::TopicPartition;
 use crate::base::settings::Durability;
@@ -33,14 +33,12 @@ impl Logs for OwnLogs<'_> {
         mut batch: ValidBatch,
         held: Held,
     ) -> Result<(), Fault> {
-        let now_ms = self.deps.env.wall_ms();
         let Some(hosted) = self.hosted.get_mut(&tp) else {
             let fault = Fault::new(Code::NotCoordinator);
             held(Err(fault.clone()));
             return Err(fault);
         };
-        hosted.changed = true;
-        let appended = match hosted.log.append(&mut batch, now_ms) {
+        let appended = match append_to(self.deps, hosted, &mut batch) {
             Ok(appended) => appended,
             Err(error) => {
                 // What Kafka makes of a storage error for a coordinator's client.

@@ -17,9 +17,10 @@ use smallvec::smallvec;
 
 use super::append::{Acks, Append, AppendSet};
 use super::checkpointer::Collected;
-use super::committer::{CommitterHandle, Submission, Submitted};
+use super::committer::{CommitterHandle, Completion, Submission, Submitted};
 use super::control::{Compactable, Control, Opening};
 use super::coordinator::{Ask, Host, Hosting};
+use super::failed::Failed;
 use super::landing::{Landing, Parked};
 use super::mailbox::Mailbox;
 use super::own::OwnLogs;
@@ -32,10 +33,10 @@ use crate::base::metrics::Metrics;
 use crate::base::settings::Durability;
 use crate::coord::group::{GROUPS_TOPIC, Groups};
 use crate::log::cache::LogStore;
-use crate::log::commit::{ReplayedRow, Row};
+use crate::log::commit::{CommitError, ReplayedRow, Row};
 use crate::log::compact::swap::Replacement;
 use crate::log::dir::{self, Identity};
-use crate::log::error::{LogError, ReplayError};
+use crate::log::error::{AppendError, LogError, ReplayError};
 use crate::log::partition::{Appended, PartitionLog, Replayed};
 use crate::log::recover::{OpenHint, RecoveryReport};
 use crate::log::validate::ValidBatch;
@@ -60,8 +61,7 @@ pub struct ShardDeps {
     pub retention_check_interval: Duration,
     /// From this size on a batch may be made durable in its segment instead of in the commit log.
     pub bulk_bytes: usize,
-    /// Told when the data directory has failed.
-    pub on_failure: Arc<dyn Fn(&str) + Send + Sync>,
+    pub failed: Failed,
 }
 
 pub(super) struct Hosted {
@@ -177,6 +177,11 @@ impl Shard {
         if self.round.is_empty() {
             return;
         }
+        if self.deps.failed.is_set() {
+            let error = Arc::new(io::Error::other("the data directory has failed"));
+            let error = CommitError::Failed(error);
+            return self.round.drain(..).for_each(|one| one.completion.complete(Err(&error)));
+        }
         while !committer.wait_for_room(ROOM_WAIT) {
             for message in self.mailbox.take_urgent() {
                 if let Message::Control(control) = message {
@@ -200,12 +205,10 @@ impl Shard {
     }
 
     fn append(&mut self, mut append: Append, acks: Acks, ack: Ack) {
-        let now_ms = self.deps.env.wall_ms();
         let Some(hosted) = self.hosted.get_mut(&append.partition) else {
             return ack.complete(Err(Fault::new(Code::NotLeaderOrFollower).into()));
         };
-        hosted.changed = true;
-        let appended = match hosted.log.append(&mut append.batch, now_ms) {
+        let appended = match append_to(&self.deps, hosted, &mut append.batch) {
             Ok(appended) => appended,
             Err(error) => return ack.complete(Err(Refused::from(Fault::from(error)))),
         };
@@ -456,6 +459,24 @@ impl Shard {
     }
 }
 
+/// Appends to a log's segment. A directory that has failed takes nothing more.
+pub(super) fn append_to(
+    deps: &ShardDeps,
+    hosted: &mut Hosted,
+    batch: &mut ValidBatch,
+) -> Result<Appended, AppendError> {
+    if deps.failed.is_set() {
+        return Err(AppendError::Failed(io::Error::other("the data directory has failed")));
+    }
+    hosted.changed = true;
+    let appended = hosted.log.append(batch, deps.env.wall_ms());
+    if let Err(AppendError::Failed(error)) = &appended {
+        let Partition { topic_name, tp, .. } = &*hosted.partition;
+        deps.failed.set(&format!("writing to {topic_name}-{}: {error}", tp.partition));
+    }
+    appended
+}
+
 /// What makes a written batch durable. A retry brings no batch: its answer waits until everything
 /// before it is durable, the first try included.
 pub(super) fn submission(
@@ -472,7 +493,7 @@ pub(super) fn submission(
         let segment = if bulk { hosted.log.syncable_segment() } else { Ok(None) };
         let segment = segment.unwrap_or_else(|error| {
             // A failed sync is final, whatever a later one says.
-            (deps.on_failure)(&format!("syncing a new segment's name: {error}"));
+            deps.failed.set(&format!("syncing a new segment's name: {error}"));
             None
         });
         let row = Row {

@@ -1,5 +1,6 @@
 """A sync that fails once (fsyncgate): the kernel may say yes the next time, and the data is gone.
-The broker stops with exit code 4 and acknowledges nothing after it."""
+A write that fails for another reason than room is no better. The broker stops with exit code 4 and
+acknowledges nothing after it."""
 
 import subprocess
 import threading
@@ -10,8 +11,11 @@ import records as corpus
 from harness import wait
 
 # What a commit calls: the ring's write is its own sync (O_DSYNC), a bulk commit syncs the segment.
-CASES = {"write of the commit ring": ("pwritev,pwritev2,pwrite64,writev", 100),
-         "sync of a segment": ("fdatasync,fsync", 600_000)}
+WRITES = "pwritev,pwritev2,pwrite64,writev"
+CASES = {"write of the commit ring": (WRITES, "ring", 100, "all"),
+         "sync of a segment": ("fdatasync,fsync", "segments", 600_000, "all"),
+         "write of a segment": (WRITES, "segments", 100, "all"),
+         "write of a segment, acks=1": (WRITES, "segments", 100, "1")}
 
 
 class Injection:
@@ -38,19 +42,19 @@ class Injection:
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_failed_sync_ends_the_broker(serve, tmp_path, case):
-    calls, value_bytes = CASES[case]
+    calls, failing, value_bytes, acks = CASES[case]
     session = serve()
     session.make_topic("t", max_message_bytes=2_000_000)
     acked = [(offset, record) for record in corpus.of_size(*[value_bytes] * 5)
              for offset in session.produce("t", [record])]
-    ring = list((session.broker.data_dir / "commit").iterdir())
-    segments = list(session.folder("t").glob("*.log"))
-    injection = Injection(session.broker.process, calls, ring if value_bytes < 1000 else segments, tmp_path)
+    files = {"ring": list((session.broker.data_dir / "commit").iterdir()),
+             "segments": list(session.folder("t").glob("*.log"))}
+    injection = Injection(session.broker.process, calls, files[failing], tmp_path)
     after = []
 
     def produce():
         try:
-            after.append(session.produce("t", corpus.of_size(value_bytes), acks="all"))
+            after.append(session.produce("t", corpus.of_size(value_bytes), acks=acks))
         except Exception as refusal:  # whatever it is called, it is no acknowledgement
             after.append(refusal)
     writer = threading.Thread(target=produce, daemon=True)

@@ -104,7 +104,7 @@ pub enum Step {
     Committed,
     /// The commit log has no room until a checkpoint releases some.
     Full,
-    /// The commit log failed; everything submitted has failed.
+    /// The commit log failed. The next step fails everything submitted.
     Dead,
 }
 
@@ -266,8 +266,8 @@ impl<C: Completion> Committer<C> {
     fn die(&mut self, error: CommitError) -> Step {
         tracing::error!(%error, "no more records can be made durable");
         self.queue.die(error.clone());
-        self.dead = Some(error.clone());
-        self.fail_all(&error)
+        self.dead = Some(error);
+        Step::Dead
     }
 
     fn fail_all(&mut self, error: &CommitError) -> Step {
@@ -315,7 +315,10 @@ pub fn spawn<C: Completion + 'static>(
                 Step::Idle => {}
                 Step::Full => queue.wait_for_release(committer.released),
                 Step::Dead => {
+                    // First, so that whoever is told that a commit failed finds nothing accepted
+                    // any more.
                     on_death(&queue.death().map_or_else(String::new, |error| error.to_string()));
+                    committer.step();
                     break;
                 }
             }

@@ -204,6 +204,8 @@ fn a_failed_sync_fails_everything_for_good() {
     rig.submit(vec![bulk(1, &failing)]);
     rig.submit(vec![batch(2, 10)]);
     assert_eq!(rig.committer.step(), Step::Dead);
+    assert!(rig.handle.death().is_some() && rig.outcomes().is_empty(), "known before it is told");
+    assert_eq!(rig.committer.step(), Step::Dead);
     assert_eq!(rig.outcomes(), [(1, false), (2, false)]);
     rig.submit(vec![batch(3, 10)]);
     assert_eq!(rig.outcomes(), [(3, false)], "refused at once");

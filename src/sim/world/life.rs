@@ -102,7 +102,9 @@ impl Life {
         let appended = match log.append(&mut judged, world.now_ms) {
             Ok(appended) => appended,
             Err(AppendError::Storage(_)) if !world.disk.has_crashed() => return Ok(false),
-            Err(AppendError::Storage(error)) => return Err(error.into()),
+            Err(AppendError::Storage(error) | AppendError::Failed(error)) => {
+                return Err(error.into());
+            }
             Err(error @ AppendError::Sequence(_)) => {
                 let why = format!("batch {id} of partition {partition}: {error}");
                 return Err(Broken::Recovery(why).into());
