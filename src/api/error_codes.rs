@@ -4,10 +4,11 @@
 use kafka_protocol::messages::{
     AlterConfigsResponse, ApiVersionsResponse, CreatePartitionsResponse, CreateTopicsResponse,
     DeleteRecordsResponse, DeleteTopicsResponse, DescribeClusterResponse, DescribeConfigsResponse,
-    DescribeLogDirsResponse, DescribeProducersResponse, DescribeTopicPartitionsResponse,
-    FindCoordinatorResponse, IncrementalAlterConfigsResponse, InitProducerIdResponse,
-    ListConfigResourcesResponse, ListOffsetsResponse, MetadataResponse,
-    OffsetForLeaderEpochResponse,
+    DescribeGroupsResponse, DescribeLogDirsResponse, DescribeProducersResponse,
+    DescribeTopicPartitionsResponse, FindCoordinatorResponse, HeartbeatResponse,
+    IncrementalAlterConfigsResponse, InitProducerIdResponse, JoinGroupResponse, LeaveGroupResponse,
+    ListConfigResourcesResponse, ListGroupsResponse, ListOffsetsResponse, MetadataResponse,
+    OffsetForLeaderEpochResponse, SyncGroupResponse,
 };
 
 /// A response whose error codes can be counted.
@@ -51,8 +52,8 @@ macro_rules! partitioned {
 }
 
 top! {
-    ApiVersionsResponse, DescribeClusterResponse, InitProducerIdResponse,
-    ListConfigResourcesResponse,
+    ApiVersionsResponse, DescribeClusterResponse, HeartbeatResponse, InitProducerIdResponse,
+    JoinGroupResponse, ListConfigResourcesResponse, ListGroupsResponse, SyncGroupResponse,
 }
 
 listed! {
@@ -60,6 +61,7 @@ listed! {
     CreatePartitionsResponse: results,
     CreateTopicsResponse: topics,
     DeleteTopicsResponse: responses,
+    DescribeGroupsResponse: groups,
     DescribeConfigsResponse: results,
     DescribeTopicPartitionsResponse: topics,
     IncrementalAlterConfigsResponse: responses,
@@ -77,6 +79,13 @@ impl ErrorCodes for FindCoordinatorResponse {
     fn each_code(&self, count: &mut dyn FnMut(i16)) {
         count(self.error_code);
         self.coordinators.iter().for_each(|coordinator| count(coordinator.error_code));
+    }
+}
+
+impl ErrorCodes for LeaveGroupResponse {
+    fn each_code(&self, count: &mut dyn FnMut(i16)) {
+        count(self.error_code);
+        self.members.iter().for_each(|member| count(member.error_code));
     }
 }
 

@@ -1,11 +1,21 @@
 //! Requests about groups: each goes to the coordinator of its group, which may live in any shard
 //! here, or on another node.
 
+pub mod describe_groups;
 pub mod find_coordinator;
+pub mod heartbeat;
+pub mod join_group;
+pub mod leave_group;
+pub mod list_groups;
+pub mod sync_group;
 
 use std::future::Future;
 use std::sync::Arc;
 
+use kafka_protocol::protocol::StrBytes;
+
+use super::connection::Connection;
+use super::text;
 use crate::base::fault::{Code, Fault};
 use crate::base::ids::TopicPartition;
 use crate::catalog::{Catalog, NO_LEADER, Topic};
@@ -16,6 +26,30 @@ use crate::shard::metadata::Metadata;
 
 /// What a coordinator answered, or why it could not be asked.
 pub type Answered = Result<Reply, Fault>;
+
+/// Group operations of a client that no authorizer limits: read, delete, describe, and describe
+/// and alter configs. Source: the operations that Kafka 4.3 knows of groups.
+pub const ALL_GROUP_OPERATIONS: i32 = 3400;
+
+/// Why an answer is not the one that was asked for. One of another part is our own defect.
+fn fault_of(answer: Answered) -> Fault {
+    match answer {
+        Err(fault) => fault,
+        Ok(reply) => {
+            tracing::error!(?reply, "a coordinator answered what it was not asked");
+            Code::UnknownServerError.into()
+        }
+    }
+}
+
+/// A client's address as Kafka tells of it: with a slash for the host name that is not looked up.
+fn client_host(connection: &Connection) -> String {
+    format!("/{}", connection.peer.ip().to_canonical())
+}
+
+fn name(name: &Option<Arc<str>>) -> Option<StrBytes> {
+    name.as_deref().map(text)
+}
 
 /// The way to the group coordinators.
 pub struct Groups {

@@ -152,13 +152,19 @@ const fn array<T>(fields: &'static [Field]) -> Kind {
 }
 
 /// Every API in the table, the busiest first.
-pub static APIS: [&Api; 20] = [
+pub static APIS: [&Api; 26] = [
     &log::PRODUCE,
     &log::FETCH,
     &log::LIST_OFFSETS,
     &metadata::METADATA,
     &metadata::API_VERSIONS,
+    &groups::HEARTBEAT,
     &groups::FIND_COORDINATOR,
+    &groups::JOIN_GROUP,
+    &groups::SYNC_GROUP,
+    &groups::LEAVE_GROUP,
+    &groups::DESCRIBE_GROUPS,
+    &groups::LIST_GROUPS,
     &log::INIT_PRODUCER_ID,
     &log::OFFSET_FOR_LEADER_EPOCH,
     &log::DELETE_RECORDS,
