@@ -22,6 +22,10 @@ use crate::log::segment::SegmentView;
 use crate::log::settings::LogSettings;
 use crate::wire::batch::{BatchHeader, HEADER_BYTES};
 
+/// Most segments that become one at a time: until the last reader has left them, the files of
+/// those that were replaced are open.
+const GROUP_SEGMENTS: usize = 256;
+
 /// Bytes of an entry of an offset index.
 const INDEX_ENTRY_BYTES: u64 = 8;
 
@@ -39,8 +43,6 @@ pub trait Surroundings {
 /// What is to be done.
 pub struct Task<'a> {
     pub store: &'a LogStore,
-    /// The segments that take part, from the log's head on; all of them are sealed.
-    pub segments: &'a [Arc<SegmentView>],
     /// Where the last of them ends: the next segment's base offset.
     pub end: i64,
     /// The first offset that no round has seen.
@@ -85,26 +87,30 @@ pub fn facts(segments: &[Arc<SegmentView>], lags: &Lags) -> std::io::Result<Vec<
     segments.iter().enumerate().map(facts).collect()
 }
 
-/// Does it. `map` must be empty.
+/// Does it. `segments` take part, from the log's head on; all of them are sealed. They are given
+/// away, as those that were replaced keep files open. `map` must be empty.
 ///
 /// # Errors
 /// See [`CompactError`]. What was swapped in until then stays.
 pub fn run(
     task: &Task<'_>,
+    segments: Vec<Arc<SegmentView>>,
     map: OffsetMap,
     around: &mut dyn Surroundings,
 ) -> Result<Done, CompactError> {
     let mut round = Round { task, map, around, done: Done::default() };
     // What earlier rounds have seen is compared too: its tombstones may be due.
     round.map.reach(task.first_dirty - 1);
-    round.read_dirty()?;
+    round.read_dirty(&segments)?;
     let cleaned_to = round.map.latest() + 1;
     round.done.cleaned_to = cleaned_to;
     round.done.is_partial = cleaned_to < task.end;
-    let count = task.segments.partition_point(|segment| segment.base_offset() < cleaned_to);
-    for group in round.groups(count)? {
-        let segments = &task.segments[group.clone()];
-        if let Err(error) = round.write_group(segments) {
+    let count = segments.partition_point(|segment| segment.base_offset() < cleaned_to);
+    let groups = round.groups(&segments, count)?;
+    let mut segments = segments.into_iter();
+    for group in groups {
+        let segments: Vec<_> = segments.by_ref().take(group.len()).collect();
+        if let Err(error) = round.write_group(&segments) {
             discard(task.store, &segments[0]);
             return Err(error);
         }
@@ -121,8 +127,8 @@ struct Round<'a> {
 
 impl Round<'_> {
     /// Where a segment ends.
-    fn end_of(&self, at: usize) -> i64 {
-        self.task.segments.get(at + 1).map_or(self.task.end, |next| next.base_offset())
+    fn end_of(&self, segments: &[Arc<SegmentView>], at: usize) -> i64 {
+        segments.get(at + 1).map_or(self.task.end, |next| next.base_offset())
     }
 
     fn pace(&mut self, bytes: usize) -> Result<(), CompactError> {
@@ -130,15 +136,16 @@ impl Round<'_> {
     }
 
     /// Fills the map, until all that is dirty is in it or it is full.
-    fn read_dirty(&mut self) -> Result<(), CompactError> {
-        for at in 0..self.task.segments.len() {
-            if self.end_of(at) <= self.task.first_dirty {
+    fn read_dirty(&mut self, segments: &[Arc<SegmentView>]) -> Result<(), CompactError> {
+        for (at, segment) in segments.iter().enumerate() {
+            let end = self.end_of(segments, at);
+            if end <= self.task.first_dirty {
                 continue;
             }
-            if !self.read_segment(&self.task.segments[at])? {
+            if !self.read_segment(segment)? {
                 return Ok(());
             }
-            self.map.reach(self.end_of(at) - 1);
+            self.map.reach(end - 1);
         }
         Ok(())
     }
@@ -185,7 +192,11 @@ impl Round<'_> {
     }
 
     /// Which of the first `count` segments become one.
-    fn groups(&self, count: usize) -> Result<Vec<Range<usize>>, CompactError> {
+    fn groups(
+        &self,
+        segments: &[Arc<SegmentView>],
+        count: usize,
+    ) -> Result<Vec<Range<usize>>, CompactError> {
         let Some(last) = count.checked_sub(1) else { return Ok(Vec::new()) };
         let weigh = |segment: &Arc<SegmentView>| {
             Ok(Facts {
@@ -196,13 +207,13 @@ impl Round<'_> {
                 newest_ms: None,
             })
         };
-        let facts: std::io::Result<Vec<Facts>> =
-            self.task.segments[..count].iter().map(weigh).collect();
+        let facts: std::io::Result<Vec<Facts>> = segments[..count].iter().map(weigh).collect();
         let limits = Limits {
             segment_bytes: u64::from(self.task.settings.segment_bytes),
             index_bytes: u64::from(self.task.settings.segment_index_bytes),
+            segments: GROUP_SEGMENTS,
         };
-        Ok(groups(&facts?, self.end_of(last), limits))
+        Ok(groups(&facts?, self.end_of(segments, last), limits))
     }
 
     /// Writes the successor of some segments and has it swapped in, unless it would be the same.

@@ -107,6 +107,8 @@ pub fn dirtiest(logs: &[(Eligible, Lags)]) -> Option<usize> {
 pub struct Limits {
     pub segment_bytes: u64,
     pub index_bytes: u64,
+    /// How many may become one.
+    pub segments: usize,
 }
 
 /// Neighbours that fit one segment become one. `end` is where the last segment ends. Sizes are
@@ -121,7 +123,8 @@ pub fn groups(segments: &[Facts], end: i64, limits: Limits) -> Vec<Range<usize>>
         index_bytes += segment.index_bytes;
         let fits = |group: &Range<usize>| {
             let span = next - 1 - segments[group.start].base_offset;
-            bytes <= limits.segment_bytes
+            group.len() < limits.segments
+                && bytes <= limits.segment_bytes
                 && index_bytes <= limits.index_bytes
                 && span <= i64::from(i32::MAX)
         };
@@ -216,14 +219,15 @@ mod tests {
     #[test]
     fn neighbours_are_merged_up_to_every_limit() {
         let segments = &log(5)[..4];
-        let limits = Limits { segment_bytes: 250, index_bytes: 1_000 };
+        let wide = Limits { segment_bytes: 1_000, index_bytes: 1_000, segments: 9 };
+        let limits = Limits { segment_bytes: 250, ..wide };
         assert_eq!(groups(segments, 40, limits), [0..2, 2..4]);
-        let limits = Limits { segment_bytes: 1_000, index_bytes: 24 };
+        let limits = Limits { index_bytes: 24, ..wide };
         assert_eq!(groups(segments, 40, limits), [0..3, 3..4]);
-        let limits = Limits { segment_bytes: 50, index_bytes: 1_000 };
+        let limits = Limits { segment_bytes: 50, ..wide };
         assert_eq!(groups(segments, 40, limits).len(), 4);
-        let limits = Limits { segment_bytes: 1_000, index_bytes: 1_000 };
-        assert_eq!(groups(segments, i64::from(i32::MAX) + 1, limits), [0..4]);
-        assert_eq!(groups(segments, i64::from(i32::MAX) + 2, limits), [0..3, 3..4]);
+        assert_eq!(groups(segments, 40, Limits { segments: 2, ..wide }), [0..2, 2..4]);
+        assert_eq!(groups(segments, i64::from(i32::MAX) + 1, wide), [0..4]);
+        assert_eq!(groups(segments, i64::from(i32::MAX) + 2, wide), [0..3, 3..4]);
     }
 }

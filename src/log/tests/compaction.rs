@@ -104,14 +104,14 @@ fn compact(
     let store = log.store.clone();
     let task = Task {
         store: &store,
-        segments: &segments[..sealed],
         end: segments[sealed].base_offset(),
         first_dirty: first_dirty.max(segments[0].base_offset()),
         last_offsets,
         settings: &settings,
         now_ms,
     };
-    round::run(&task, map, &mut Owner { log, patience }).map(Some)
+    let sealed = segments[..sealed].to_vec();
+    round::run(&task, sealed, map, &mut Owner { log, patience }).map(Some)
 }
 
 fn wide_map() -> OffsetMap {
@@ -382,7 +382,6 @@ fn a_log_that_has_changed_meanwhile_refuses_the_swap() {
     let settings = rig.log.settings().clone();
     let task = Task {
         store: &store,
-        segments: &segments[..sealed],
         end: segments[sealed].base_offset(),
         first_dirty: 0,
         last_offsets: FxHashMap::default(),
@@ -390,7 +389,7 @@ fn a_log_that_has_changed_meanwhile_refuses_the_swap() {
         now_ms: NOW_MS,
     };
     let mut owner = Changing(&mut rig.log, 0);
-    let outcome = round::run(&task, wide_map(), &mut owner);
+    let outcome = round::run(&task, segments[..sealed].to_vec(), wide_map(), &mut owner);
     assert!(matches!(outcome, Err(CompactError::Interrupted)) && owner.1 == 1);
     let names = rig.files.list(&identity().dir).unwrap();
     assert!(names.iter().all(|entry| !entry.name.contains(".cleaned")), "{names:?}");

@@ -19,6 +19,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Shards;
 use super::control::{Compactable, Control};
+use super::registry::Partition;
 use crate::base::env::Env;
 use crate::base::ids::TopicPartition;
 use crate::base::metrics::CompactionMetrics;
@@ -29,6 +30,7 @@ use crate::log::compact::map::OffsetMap;
 use crate::log::compact::round::{self, Done, Surroundings, Task};
 use crate::log::compact::select::{self, Eligible, Lags};
 use crate::log::compact::swap::Replacement;
+use crate::log::producers::ProducerState;
 use crate::log::segment::SegmentView;
 use pace::Pace;
 use progress::Progress;
@@ -136,7 +138,7 @@ impl Shared {
     fn run(&self) {
         loop {
             let settings = (self.deps.settings)();
-            let worked = self.take().is_some_and(|next| self.clean(&next, &settings));
+            let worked = self.take().is_some_and(|next| self.clean(next, &settings));
             if self.stop.wait(if worked { Duration::ZERO } else { settings.backoff }) {
                 return;
             }
@@ -203,57 +205,63 @@ impl Shared {
     }
 
     /// Whether there may be more to do right away.
-    fn clean(&self, next: &Candidate, settings: &CleanerSettings) -> bool {
+    fn clean(&self, next: Candidate, settings: &CleanerSettings) -> bool {
         let tp = next.tp();
-        let outcome = self.round(next, settings);
+        let Candidate { found, segments, eligible, .. } = next;
+        let outcome = self.round(&found, segments, &eligible, settings);
         self.state.lock().busy.remove(&tp);
         match outcome {
             Ok(done) => {
-                self.note(next, &done);
+                self.note(&found, &done);
                 true
             }
             Err(error) => {
-                self.give_up(&next.found, &error);
+                self.give_up(&found, &error);
                 false
             }
         }
     }
 
-    fn round(&self, next: &Candidate, settings: &CleanerSettings) -> Result<Done, CompactError> {
-        let Eligible { first_dirty, segments: count, .. } = next.eligible;
+    fn round(
+        &self,
+        found: &Compactable,
+        segments: Arc<Vec<Arc<SegmentView>>>,
+        eligible: &Eligible,
+        settings: &CleanerSettings,
+    ) -> Result<Done, CompactError> {
         let budget_bytes = settings.dedupe_buffer_bytes / settings.threads.max(1) as usize;
         let task = Task {
             store: &self.deps.store,
-            segments: &next.segments[..count],
-            end: next.segments[count].base_offset(),
-            first_dirty,
-            last_offsets: self.last_offsets(next).ok_or(CompactError::Interrupted)?,
-            settings: &next.found.settings,
+            end: segments[eligible.segments].base_offset(),
+            first_dirty: eligible.first_dirty,
+            last_offsets: self.last_offsets(&found.partition).ok_or(CompactError::Interrupted)?,
+            settings: &found.settings,
             now_ms: self.deps.env.wall_ms(),
         };
+        let taking_part = segments[..eligible.segments].to_vec();
+        drop(segments);
         let map = OffsetMap::new(budget_bytes, settings.io_buffer_load_factor);
         let mut owned = Owned {
             shared: self,
-            tp: next.tp(),
-            shard: next.found.partition.shard,
+            tp: found.partition.tp,
+            shard: found.partition.shard,
             per_second: settings.io_max_bytes_per_second,
             moved_bytes: 0,
         };
-        round::run(&task, map, &mut owned)
+        round::run(&task, taking_part, map, &mut owned)
     }
 
     /// The last offset of every producer that the log remembers.
-    fn last_offsets(&self, next: &Candidate) -> Option<FxHashMap<i64, i64>> {
-        let ask = |done| Control::Producers(next.tp(), done);
-        let answer = self.deps.shards.control(next.found.partition.shard, ask);
-        let last = |state: crate::log::producers::ProducerState| {
-            Some((state.producer_id, state.batches.last()?.last_offset))
-        };
+    fn last_offsets(&self, partition: &Partition) -> Option<FxHashMap<i64, i64>> {
+        let ask = |done| Control::Producers(partition.tp, done);
+        let answer = self.deps.shards.control(partition.shard, ask);
+        let last =
+            |state: ProducerState| Some((state.producer_id, state.batches.last()?.last_offset));
         Some(answer.blocking_recv().ok()??.into_iter().filter_map(last).collect())
     }
 
-    fn note(&self, next: &Candidate, done: &Done) {
-        let partition = &next.found.partition;
+    fn note(&self, found: &Compactable, done: &Done) {
+        let partition = &found.partition;
         let metrics = &self.deps.metrics;
         metrics.rounds.add(1);
         metrics.read_bytes.add(done.read_bytes);
