@@ -28,6 +28,8 @@ fn no_promise_is_broken_whatever_the_disk_does() {
         all.cut_bytes += tally.cut_bytes;
         all.checkpoints += tally.checkpoints;
         all.deleted_segments += tally.deleted_segments;
+        all.compactions += tally.compactions;
+        all.compacted_records += tally.compacted_records;
         all.disk_steps += tally.disk_steps;
     }
     println!("{all:?}");
@@ -40,6 +42,7 @@ fn no_promise_is_broken_whatever_the_disk_does() {
         ("replayed", all.replayed),
         ("cut", all.cut_bytes),
         ("checkpoints", all.checkpoints),
+        ("compacted", all.compacted_records),
     ] {
         assert!(count > 0, "{what}: never");
     }

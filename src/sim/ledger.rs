@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::world::key;
+
 /// A batch as its producer knows it.
 #[derive(Clone, Debug)]
 pub struct Sent {
@@ -107,7 +109,7 @@ impl Ledger {
     }
 
     /// What every partition may hold after a recovery: all that was acknowledged from the log
-    /// start on, where it was acknowledged, and else only what was sent, once.
+    /// start on and is not superseded, where it was acknowledged, and else only what was sent, once.
     ///
     /// # Errors
     /// The first promise found broken.
@@ -158,6 +160,7 @@ impl Ledger {
                 _ if offset + sent.records <= log.log_start => {}
                 Some(there) if *there == id => {}
                 Some(there) => return Err(Broken::Reused { id: *there, partition, offset }),
+                None if log.supersedes(partition, id, offset) => {}
                 None => return Err(Broken::Lost { id, partition, offset }),
             }
         }
@@ -177,16 +180,29 @@ impl Ledger {
         for (group, ids) in groups {
             let Some(one) = ids.iter().find(|id| there.contains(id)) else { continue };
             for missing in ids.iter().filter(|id| !there.contains(id)) {
-                let trimmed = self.get(*missing).is_some_and(|sent| {
+                let gone_by_right = self.get(*missing).is_some_and(|sent| {
+                    let log = &logs[sent.partition];
                     let offset = sent.acked.or_else(|| self.seen.get(missing).copied());
-                    offset.is_some_and(|o| o + sent.records <= logs[sent.partition].log_start)
+                    offset.is_some_and(|offset| {
+                        offset + sent.records <= log.log_start
+                            || log.supersedes(sent.partition, *missing, offset)
+                    })
                 });
-                if !trimmed {
+                if !gone_by_right {
                     return Err(Broken::Split { group, there: *one, missing: *missing });
                 }
             }
         }
         Ok(())
+    }
+}
+
+impl RecoveredLog {
+    /// Whether compaction may have dropped a batch: a later one with its key is there.
+    fn supersedes(&self, partition: usize, id: u64, offset: i64) -> bool {
+        let same = |found: &Found| key(found.id, partition) == key(id, partition);
+        let later = |found: &&Found| found.base_offset > offset && same(found);
+        key(id, partition).is_some() && self.found.iter().any(|found| later(&found))
     }
 }
 

@@ -23,6 +23,7 @@ use crate::wire::batch::TimestampType;
 use crate::wire::builder::BatchBuilder;
 use crate::wire::compression::Codec;
 
+mod compaction;
 mod life;
 mod recovery;
 
@@ -57,12 +58,18 @@ pub struct Tally {
     pub cut_bytes: u64,
     pub checkpoints: u64,
     pub deleted_segments: u64,
+    pub compactions: u64,
+    pub compacted_records: u64,
     pub disk_steps: u64,
     /// Everything that was found after every recovery, folded into one number.
     pub digest: u64,
 }
 
 pub(super) const PARTITIONS: usize = 3;
+/// This one is compacted.
+pub(super) const COMPACTED: usize = 2;
+/// Keys of its records.
+const KEYS: u64 = 5;
 const LIVES: u64 = 5;
 const NOW_MS: i64 = 1_800_000_000_000;
 
@@ -243,12 +250,13 @@ pub(super) fn identity(partition: usize) -> Identity {
     Identity::below(data_dir(), "sim", tp(partition))
 }
 
-pub(super) fn log_settings() -> LogSettings {
+pub(super) fn log_settings(partition: usize) -> LogSettings {
     LogSettings {
-        segment_bytes: 6_000,
+        segment_bytes: if partition == COMPACTED { 2_500 } else { 6_000 },
         index_interval_bytes: 500,
         retention_bytes: 30_000,
         file_delete_delay_ms: 1_000,
+        cleanup_compact: partition == COMPACTED,
         ..LogSettings::default()
     }
 }
@@ -257,9 +265,15 @@ pub(super) fn commit_settings() -> CommitSettings {
     CommitSettings { file_bytes: 32 << 10, max_bytes: 128 << 10, durable: true }
 }
 
+/// The key of a batch's records, where they have one.
+pub(super) const fn key(id: u64, partition: usize) -> Option<u64> {
+    if partition == COMPACTED { Some(id % KEYS) } else { None }
+}
+
 /// A batch that carries its id in every record.
 pub(super) fn batch(
     id: u64,
+    partition: usize,
     records: i64,
     bytes: usize,
     producer: Option<(i64, i32)>,
@@ -270,8 +284,10 @@ pub(super) fn batch(
     }
     let mut value = id.to_be_bytes().to_vec();
     value.resize(8 + bytes, b'.');
+    let key = key(id, partition).map(u64::to_be_bytes);
+    let key = key.as_ref().map(<[u8; 8]>::as_slice);
     for _ in 0..records {
-        builder.push(NOW_MS, None, Some(&value), std::iter::empty());
+        builder.push(NOW_MS, key, Some(&value), std::iter::empty());
     }
     let rules = BatchRules {
         max_message_bytes: 1 << 20,
@@ -296,21 +312,27 @@ pub(super) fn shared(disk: &SimDisk) -> Arc<dyn crate::store::Files> {
     Arc::new(disk.clone())
 }
 
-/// Batches of a log, read through its view as consumers do.
-pub(super) fn found(bytes: &[u8]) -> Vec<Found> {
+/// Batches of a log, read through its view as consumers do, and where they end. Those that
+/// compaction has emptied are passed over.
+pub(super) fn found(bytes: &[u8]) -> (Vec<Found>, Option<i64>) {
     use crate::wire::batch::{BatchHeader, HEADER_BYTES};
     use crate::wire::records::Records;
     let mut rest = bytes;
     let mut all = Vec::new();
+    let mut end = None;
     while let Ok(header) = BatchHeader::parse(rest) {
+        end = Some(header.last_offset() + 1);
         let body = &rest[HEADER_BYTES..header.total_bytes()];
         let first = Records::new(body, header.record_count).next();
         let value = first.and_then(Result::ok).and_then(|record| record.value);
         let id = value
             .and_then(|value| value.first_chunk())
             .map_or(u64::MAX, |id| u64::from_be_bytes(*id));
-        all.push(Found { id, base_offset: header.base_offset, last_offset: header.last_offset() });
+        let (base_offset, last_offset) = (header.base_offset, header.last_offset());
+        if header.record_count > 0 {
+            all.push(Found { id, base_offset, last_offset });
+        }
         rest = &rest[header.total_bytes()..];
     }
-    all
+    (all, end)
 }

@@ -17,12 +17,14 @@ use crate::store::OpenMode;
 
 /// The broker's memory.
 pub(super) struct Life {
-    store: LogStore,
+    pub(super) store: LogStore,
     pub(super) logs: Vec<PartitionLog>,
     commit_log: CommitLog,
     known: ByPartition<PartitionCheckpoint>,
     /// What a full disk has kept from being replaced.
     owed: Replacements,
+    /// Where the last round of compaction ended.
+    pub(super) cleaned_to: Option<i64>,
     /// Submitted to the committer, in order.
     queue: Vec<Submitted>,
 }
@@ -40,19 +42,21 @@ impl Life {
         commit_log: CommitLog,
         known: ByPartition<PartitionCheckpoint>,
     ) -> Self {
-        Self { store, logs, commit_log, known, owed: Replacements::new(), queue: Vec::new() }
+        let (owed, queue) = (Replacements::new(), Vec::new());
+        Self { store, logs, commit_log, known, owed, cleaned_to: None, queue }
     }
 
     /// Does one thing, by chance.
     pub(super) fn step(&mut self, world: &mut World) -> Result<(), Ended> {
         world.now_ms += i64::try_from(world.random.below(50)).unwrap_or(0);
-        match world.random.below(20) {
+        match world.random.below(22) {
             0..=4 => self.produce(world),
             5..=7 => self.produce_once(world),
             8..=9 => self.produce_to_several(world),
             10..=15 => self.commit(world),
             16..=17 => self.checkpoint(world, false),
             18 => self.delete(world),
+            19..=20 => self.compact(world),
             _ => self.look(world),
         }
     }
@@ -73,7 +77,7 @@ impl Life {
         // All in flight go again, in order: what the log has is answered as a retry.
         for again in producer.unacked.clone() {
             let signed = Some((world.producers[at].id, again.sequence));
-            let judged = batch(again.id, again.records, again.bytes, signed);
+            let judged = batch(again.id, partition, again.records, again.bytes, signed);
             if !self.append(world, partition, again.id, judged)? {
                 break;
             }
@@ -87,7 +91,7 @@ impl Life {
         let (records, bytes) = sizes(world);
         let id = world.ledger.send(partition, records, None);
         world.tally.sent += 1;
-        self.append(world, partition, id, batch(id, records, bytes, None)).map(drop)
+        self.append(world, partition, id, batch(id, partition, records, bytes, None)).map(drop)
     }
 
     /// Appends and submits. False if the disk had no room.
@@ -140,7 +144,7 @@ impl Life {
         for partition in (first..first + count).map(|n| n % PARTITIONS) {
             let (records, bytes) = sizes(world);
             let id = world.ledger.send(partition, records, group);
-            batches.push((partition, id, batch(id, records, bytes, None)));
+            batches.push((partition, id, batch(id, partition, records, bytes, None)));
         }
         world.next_group += 1;
         world.tally.sent += count as u64;
@@ -300,9 +304,10 @@ fn read_all(view: &Arc<PartitionView>) -> Result<Vec<Found>, ReadError> {
         let Some(file) = &slice.file else { return Ok(all) };
         let mut bytes = vec![0; usize::try_from(slice.len).unwrap_or(0)];
         file.read_at(&mut bytes, slice.position)?;
-        all.extend(found(&bytes));
-        let Some(last) = all.last() else { return Ok(all) };
-        wanted.offset = last.last_offset + 1;
+        let (batches, end) = found(&bytes);
+        all.extend(batches);
+        let Some(end) = end else { return Ok(all) };
+        wanted.offset = end;
         wanted.hint = slice.next_hint;
     }
 }

@@ -70,7 +70,7 @@ fn open(
     if matches!(world.planted, Planted::ReuseOffset | Planted::CutTooMuch) {
         plant_damage(world, partition, &mut hint)?;
     }
-    let (id, settings) = (identity(partition), log_settings());
+    let (id, settings) = (identity(partition), log_settings(partition));
     match PartitionLog::open(store, id, settings, hint, world.life, world.now_ms) {
         Ok((log, report)) => {
             world.tally.cut_bytes += report.cut.map_or(0, |cut| cut.bytes);
