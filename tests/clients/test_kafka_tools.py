@@ -57,6 +57,85 @@ def test_kafka_configs_of_a_broker(tool):
     assert "num.partitions=4" in everything
 
 
+@pytest.fixture
+def refused(broker):
+    """Runs a tool class that must fail; returns what it printed."""
+    def run(name, *words):
+        done = subprocess.run([STARTER, "tool", name, *words, "--bootstrap-server", broker.bootstrap],
+                              capture_output=True, text=True, timeout=90)
+        assert done.returncode == 1, f"{name} exited {done.returncode}:\n{done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+    return run
+
+
+def test_kafka_topics_as_scripts_use_it(tool, refused):
+    """Assigned replicas, patterns, and every `--if-exists` and `--describe` filter."""
+    tool("TopicCommand", "--create", "--topic", "placed.one", "--replica-assignment", "1,1")
+    tool("TopicCommand", "--create", "--topic", "placed.one", "--if-not-exists")
+    assert "already exists" in refused("TopicCommand", "--create", "--topic", "placed.one")
+    assert "collides" in refused("TopicCommand", "--create", "--topic", "placed_one")
+    refused("TopicCommand", "--create", "--topic", "placed.two", "--replication-factor", "2")
+    tool("TopicCommand", "--create", "--topic", "placed.two", "--config", "retention.ms=7000")
+
+    described = tool("TopicCommand", "--describe", "--topic", "placed.*")
+    assert re.findall(r"Topic: (\S+)\s+TopicId", described) == ["placed.one", "placed.two"]
+    topic_id = re.search(r"TopicId: (\S+)", described)[1]
+    assert "placed.one" in tool("TopicCommand", "--describe", "--topic-id", topic_id)
+    overridden = tool("TopicCommand", "--describe", "--topics-with-overrides")
+    assert "placed.two" in overridden and "placed.one" not in overridden
+    for filtered in ("--under-replicated-partitions", "--unavailable-partitions", "--under-min-isr-partitions"):
+        assert "placed" not in tool("TopicCommand", "--describe", filtered)
+    assert "placed.one" in tool("TopicCommand", "--list", "--exclude-internal").split()
+
+    tool("TopicCommand", "--alter", "--topic", "placed.one", "--partitions", "3", "--replica-assignment", "1,1,1")
+    refused("TopicCommand", "--alter", "--topic", "placed.one", "--partitions", "2")
+    for action in (["--describe"], ["--delete"], ["--alter", "--partitions", "2"]):
+        assert "does not exist" in refused("TopicCommand", *action, "--topic", "absent")
+        tool("TopicCommand", *action, "--topic", "absent", "--if-exists")
+    tool("TopicCommand", "--delete", "--topic", "placed.*")
+    wait.until(lambda: "placed" not in tool("TopicCommand", "--list"), "the topics' end", poll_s=0.2)
+
+
+CONFIGS = "kafka.admin.ConfigCommand"
+
+
+def test_kafka_configs_of_a_group(tool, refused):
+    group = ["--entity-type", "groups", "--entity-name", "tuned"]
+    tool(CONFIGS, *group, "--alter", "--add-config", "consumer.session.timeout.ms=50000,consumer.heartbeat.interval.ms=6000")
+    described = tool(CONFIGS, *group, "--describe", "--all")
+    assert "consumer.session.timeout.ms=50000" in described
+    assert "DYNAMIC_GROUP_CONFIG:consumer.heartbeat.interval.ms=6000" in described
+    assert "DEFAULT_CONFIG:group.consumer.assignment.interval.ms=1000" in described
+    assert "consumer.heartbeat.interval.ms=6000" in tool(CONFIGS, "--group", "tuned", "--describe", "--all")
+    for wrong in ("consumer.session.timeout.ms=44999", "consumer.heartbeat.interval.ms=15001", "consumer.unknown=1"):
+        assert "InvalidConfigurationException" in refused(CONFIGS, *group, "--alter", "--add-config", wrong)
+    tool(CONFIGS, *group, "--alter", "--delete-config", "consumer.session.timeout.ms,consumer.heartbeat.interval.ms")
+    assert "DYNAMIC" not in tool(CONFIGS, *group, "--describe", "--all")
+
+
+def test_kafka_configs_at_run_time_of_one_and_of_all_brokers(tool, refused):
+    one, every = ["--entity-type", "brokers", "--entity-name", "1"], ["--entity-type", "brokers", "--entity-default"]
+    key = "log.message.timestamp.after.max.ms"
+    for entity, value in ((every, "7000"), (one, "8000")):
+        tool(CONFIGS, *entity, "--alter", "--add-config", f"{key}={value}")
+        wait.until(lambda: f"{key}={value}" in tool(CONFIGS, *entity, "--describe"), "the value", poll_s=0.2)
+    assert f"DYNAMIC_DEFAULT_BROKER_CONFIG:{key}=7000" in tool(CONFIGS, *one, "--describe")
+    for entity in (one, every):
+        tool(CONFIGS, *entity, "--alter", "--delete-config", key)
+        wait.until(lambda: key not in tool(CONFIGS, *entity, "--describe"), "the default", poll_s=0.2)
+    assert "InvalidRequestException" in refused(CONFIGS, *one, "--alter", "--add-config", "node.id=7")
+
+
+def test_kafka_configs_of_all_topics(tool, refused, make_topic):
+    topic = make_topic(retention_ms=5000)
+    assert "retention.ms=5000" in tool(CONFIGS, "--entity-type", "topics", "--describe")
+    both = ["--add-config", "segment.ms=7000", "--delete-config", "retention.ms"]
+    tool(CONFIGS, "--topic", topic, "--alter", *both)
+    described = tool(CONFIGS, "--topic", topic, "--describe")
+    assert "segment.ms=7000" in described and "retention.ms=5000" not in described
+    assert "UnknownTopicOrPartition" in refused(CONFIGS, "--topic", "absent", "--alter", *both)
+
+
 def test_kafka_get_offsets(tool, make_topic, all_clients):
     topic = make_topic(2)
     all_clients["java"].produce(topic, corpus.numbered(7), partition=1)
