@@ -3,6 +3,7 @@
 //!
 //! With `ORACLE=HOST:PORT` the broker is that one; the commands must work with Apache Kafka too.
 
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::net::{SocketAddr, TcpListener};
@@ -185,10 +186,15 @@ fn configs_of_groups_and_brokers_are_set_and_unset() {
     let shell = Shell::start();
     let group = &*name("payments").0;
     let key = "consumer.session.timeout.ms";
-    let shown = |words: &[&str]| shell.told(&[&["config", "show"], words].concat());
-    assert_eq!(row(&shown(&["group", group, "--all"]), key)[1..], ["45000", "default"]);
+    // Kafka's broker hears of a change a moment after it has been answered.
+    let shown_in_time = |words: &[&str], key: &str, expected: &[&str]| {
+        let show = || shell.told(&[&["config", "show"], words].concat());
+        let is_there = || row_if_any(&show(), key).get(1..).unwrap_or_default() == expected;
+        assert!((0..100).any(|_| is_there()), "{words:?}: {key} {expected:?}");
+    };
+    shown_in_time(&["group", group, "--all"], key, &["45000", "default"]);
     shell.told(&["config", "set", "group", group, &format!("{key}=50000")]);
-    assert_eq!(row(&shown(&["group", group]), key)[1..], ["50000", "group"]);
+    shown_in_time(&["group", group], key, &["50000", "group"]);
     let listed = shell.json(&["config", "list", "group"]);
     assert!(listed.as_array().unwrap().contains(&json!({ "type": "group", "name": group })));
     let (code, complaint) = shell.refused(&["config", "set", "group", group, &format!("{key}=1")]);
@@ -197,23 +203,18 @@ fn configs_of_groups_and_brokers_are_set_and_unset() {
         "{complaint}"
     );
     shell.told(&["config", "unset", "group", group, key]);
-    assert_eq!(row(&shown(&["group", group, "--all"]), key)[1..], ["45000", "default"]);
+    shown_in_time(&["group", group, "--all"], key, &["45000", "default"]);
 
     let key = "log.message.timestamp.after.max.ms";
-    // Kafka's broker hears of its own change a moment after it has been answered.
-    let shown_in_time = |of: &str, expected: &[&str]| {
-        let is_there = || row_if_any(&shown(&["broker", of]), key) == expected;
-        assert!((0..100).any(|_| is_there()), "{of}: {expected:?}");
-    };
     shell.told(&["config", "set", "broker", "default", &format!("{key}=7000")]);
-    shown_in_time("default", &[key, "7000", "dynamic", "default"]);
+    shown_in_time(&["broker", "default"], key, &["7000", "dynamic", "default"]);
     shell.told(&["config", "set", "broker", "1", &format!("{key}=8000")]);
-    shown_in_time("1", &[key, "8000", "dynamic", "broker"]);
+    shown_in_time(&["broker", "1"], key, &["8000", "dynamic", "broker"]);
     for of in ["default", "1"] {
         shell.told(&["config", "unset", "broker", of, key]);
     }
-    shown_in_time("default", &[]);
-    shown_in_time("1", &[]);
+    shown_in_time(&["broker", "default"], key, &[]);
+    shown_in_time(&["broker", "1"], key, &[]);
     assert_eq!(shell.refused(&["config", "show", "broker", "77"]).0, 3);
     assert_eq!(shell.refused(&["config", "show", "broker", "one"]).0, 2);
 }
