@@ -62,6 +62,12 @@ pub struct Group {
     pub offsets: Offsets,
 }
 
+impl Group {
+    fn is_nothing(&self) -> bool {
+        matches!(self.kind, Kind::Simple) && self.offsets.is_empty()
+    }
+}
+
 /// How the members of a group share out partitions.
 #[derive(Debug, Default)]
 pub enum Kind {
@@ -100,6 +106,18 @@ impl GroupMap {
     /// Forgets a group of which nothing is stored any more.
     pub fn remove(&mut self, id: &str) {
         self.0.remove(id);
+    }
+
+    /// Forgets a group of which nothing is left: no offset, and no protocol's state.
+    pub fn prune(&mut self, id: &str) {
+        if self.get(id).is_some_and(Group::is_nothing) {
+            self.remove(id);
+        }
+    }
+
+    /// Forgets all groups of which nothing is left.
+    pub fn prune_all(&mut self) {
+        self.0.retain(|_, group| !group.is_nothing());
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Group> {

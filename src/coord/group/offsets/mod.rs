@@ -1,37 +1,329 @@
 //! Committed offsets: commit, fetch, deletion, expiry.
+//!
+//! Offsets belong to a group of any kind; `rules` asks the kind what it allows. A group of which
+//! no offset and no member is left is forgotten at once. Offsets that a transaction has not yet
+//! committed would stand beside [`Offsets::by_topic`], by producer, until its marker comes.
 
-use super::record::OffsetRecord;
-use super::{Cx, GroupMap};
+mod command;
+mod expiry;
+mod rules;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::record::{OffsetRecord, OffsetValue, Record};
+use super::{Cx, GroupMap, Kind, Timer};
+use crate::base::fault::Code;
+use crate::base::ids::Uuid;
+use crate::coord::cluster::TopicInfo;
 use crate::coord::machine::Caller;
+
+pub use command::{
+    ByTopic, Command, Commit, CommitPartition, Committed, Delete, Fetch, Fetched, Listed, Outcome,
+    Reply,
+};
+pub use expiry::expire;
 
 /// The committed offsets of a group.
 #[derive(Debug, Default)]
-pub struct Offsets {}
+pub struct Offsets {
+    /// No topic is here without a partition.
+    by_topic: BTreeMap<Arc<str>, BTreeMap<i32, OffsetValue>>,
+}
 
-#[derive(Clone, Debug)]
-pub enum Command {}
+impl Offsets {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_topic.is_empty()
+    }
 
-#[derive(Clone, Debug)]
-pub enum Reply {}
+    #[must_use]
+    pub fn get(&self, topic: &str, partition: i32) -> Option<&OffsetValue> {
+        self.by_topic.get(topic)?.get(&partition)
+    }
+
+    /// By topic and partition.
+    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, i32, &OffsetValue)> {
+        let of_topic = |(topic, partitions)| {
+            let partitions: &BTreeMap<i32, OffsetValue> = partitions;
+            partitions.iter().map(move |(partition, value)| (topic, *partition, value))
+        };
+        self.by_topic.iter().flat_map(of_topic)
+    }
+
+    fn set(&mut self, topic: Arc<str>, partition: i32, value: OffsetValue) {
+        self.by_topic.entry(topic).or_default().insert(partition, value);
+    }
+
+    fn remove(&mut self, topic: &str, partition: i32) {
+        if let Some(partitions) = self.by_topic.get_mut(topic) {
+            partitions.remove(&partition);
+            if partitions.is_empty() {
+                self.by_topic.remove(topic);
+            }
+        }
+    }
+}
 
 /// Decides a command.
-pub fn handle(_groups: &mut GroupMap, _cx: &mut Cx<'_>, _caller: Caller, command: Command) {
-    match command {}
+pub fn handle(groups: &mut GroupMap, cx: &mut Cx<'_>, caller: Caller, command: Command) {
+    let reply = match command {
+        Command::Commit(request) => Reply::Commit(commit(groups, cx, request)),
+        Command::Fetch(request) => Reply::Fetch(fetch(groups, &request)),
+        Command::Delete(request) => Reply::Delete(delete(groups, cx, request)),
+        Command::DeleteGroup(group) => Reply::DeleteGroup(delete_group(groups, cx, &group)),
+        Command::TopicsDeleted(topics) => {
+            forget_topics(groups, cx, &topics);
+            Reply::TopicsDeleted
+        }
+        Command::List => Reply::List(list(groups)),
+    };
+    cx.effects.reply(caller, reply);
+}
+
+/// Partitions that do not exist are refused first and do not touch the group; the others stand or
+/// fall together by what the group's kind says, and each by its metadata.
+fn commit(groups: &mut GroupMap, cx: &mut Cx<'_>, request: Commit) -> ByTopic<Outcome> {
+    let topics: Vec<_> =
+        request.topics.iter().map(|(name, _)| cx.moment.cluster.topic(name)).collect();
+    let mut known = Vec::new();
+    for ((_, partitions), info) in request.topics.iter().zip(&topics) {
+        let Some(info) = info else { continue };
+        let numbers = partitions.iter().map(|p| p.partition);
+        known.extend(numbers.filter(|n| exists(info, *n)).map(|n| (info.id, n)));
+    }
+    let admitted = if known.is_empty() { Ok(()) } else { admit(groups, cx, &request, &known) };
+    let group = Arc::<str>::from(&*request.group);
+    let expires_ms = request.retention_ms.map(|ms| cx.moment.wall_ms.saturating_add(ms));
+    let mut outcomes = Vec::with_capacity(request.topics.len());
+    for ((topic, partitions), info) in request.topics.into_iter().zip(topics) {
+        let mut done = Vec::with_capacity(partitions.len());
+        for asked in partitions {
+            let partition = asked.partition;
+            let outcome = match &info {
+                Some(info) if exists(info, partition) => {
+                    admitted.and_then(|()| fits(cx, &asked.metadata)).map(|()| {
+                        let value = OffsetValue {
+                            offset: asked.offset,
+                            // The record with an expiry has no room for these.
+                            leader_epoch: if expires_ms.is_some() {
+                                -1
+                            } else {
+                                asked.leader_epoch
+                            },
+                            topic_id: if expires_ms.is_some() { Uuid::nil() } else { info.id },
+                            metadata: asked.metadata,
+                            committed_ms: cx.moment.wall_ms,
+                            expires_ms,
+                        };
+                        let (group, topic) = (Arc::clone(&group), Arc::clone(&topic));
+                        let value = Some(value);
+                        let record = OffsetRecord { group, topic, partition, value };
+                        cx.store(groups, Record::Offset(record));
+                    })
+                }
+                _ => Err(Code::UnknownTopicOrPartition),
+            };
+            done.push((partition, outcome));
+        }
+        outcomes.push((topic, done));
+    }
+    outcomes
+}
+
+fn exists(topic: &TopicInfo, partition: i32) -> bool {
+    (0..topic.partitions).contains(&partition)
+}
+
+/// Whether the group takes the commit. One that is not there yet is made by it, if the committer
+/// does not claim to be a member.
+fn admit(
+    groups: &mut GroupMap,
+    cx: &mut Cx<'_>,
+    request: &Commit,
+    partitions: &[(Uuid, i32)],
+) -> Result<(), Code> {
+    match groups.get_mut(&request.group) {
+        Some(group) => rules::check_commit(group, cx, request, partitions),
+        None if request.generation < 0 => Ok(()),
+        // The group's kind is not known; clients since v9 understand that of both.
+        None if request.knows_epochs => Err(Code::GroupIdNotFound),
+        None => Err(Code::IllegalGeneration),
+    }
+}
+
+/// As Kafka does, `offset.metadata.max.bytes` counts UTF-16 units, which are never more than bytes.
+fn fits(cx: &Cx<'_>, metadata: &str) -> Result<(), Code> {
+    let most = cx.settings.offset_metadata_max_bytes;
+    if metadata.len() <= most || metadata.encode_utf16().count() <= most {
+        Ok(())
+    } else {
+        Err(Code::OffsetMetadataTooLarge)
+    }
+}
+
+/// A group that is not there has no offsets, which is no error.
+fn fetch(groups: &GroupMap, request: &Fetch) -> Result<ByTopic<Fetched>, Code> {
+    let group = groups.get(&request.group);
+    if let Some(Kind::Consumer(consumer)) = group.map(|group| &group.kind) {
+        consumer.check_fetch(request.member_id.as_deref(), request.member_epoch)?;
+    }
+    let offsets = group.map(|group| &group.offsets);
+    let Some(topics) = &request.topics else {
+        return Ok(offsets.map(all).unwrap_or_default());
+    };
+    let of_topic = |(topic, partitions): &(Arc<str>, Vec<i32>)| {
+        let found = partitions.iter().map(|partition| {
+            fetched(*partition, offsets.and_then(|offsets| offsets.get(topic, *partition)))
+        });
+        (Arc::clone(topic), found.collect())
+    };
+    Ok(topics.iter().map(of_topic).collect())
+}
+
+fn all(offsets: &Offsets) -> ByTopic<Fetched> {
+    let of_topic = |(topic, partitions): (&Arc<str>, &BTreeMap<i32, OffsetValue>)| {
+        let found = partitions.iter().map(|(partition, value)| fetched(*partition, Some(value)));
+        (Arc::clone(topic), found.collect())
+    };
+    offsets.by_topic.iter().map(of_topic).collect()
+}
+
+fn fetched(partition: i32, value: Option<&OffsetValue>) -> Fetched {
+    let committed = value.map(|value| Committed {
+        offset: value.offset,
+        leader_epoch: value.leader_epoch,
+        metadata: value.metadata.clone(),
+    });
+    Fetched { partition, committed }
+}
+
+fn delete(
+    groups: &mut GroupMap,
+    cx: &mut Cx<'_>,
+    request: Delete,
+) -> Result<ByTopic<Outcome>, Code> {
+    if request.group.is_empty() {
+        return Err(Code::InvalidGroupId);
+    }
+    let group = groups.get(&request.group).ok_or(Code::GroupIdNotFound)?;
+    rules::check_delete(group)?;
+    let reads = rules::reads(group);
+    let mut gone = Vec::new();
+    let mut outcomes = Vec::with_capacity(request.topics.len());
+    for (topic, partitions) in request.topics {
+        let info = cx.moment.cluster.topic(&topic);
+        let read = reads.topic(&topic);
+        let mut done = Vec::with_capacity(partitions.len());
+        for partition in partitions {
+            let outcome = match &info {
+                Some(info) if exists(info, partition) && read => Err(Code::GroupSubscribedToTopic),
+                Some(info) if exists(info, partition) => Ok(()),
+                _ => Err(Code::UnknownTopicOrPartition),
+            };
+            if outcome.is_ok() && group.offsets.get(&topic, partition).is_some() {
+                gone.push(tombstone(&group.id, &topic, partition));
+            }
+            done.push((partition, outcome));
+        }
+        outcomes.push((topic, done));
+    }
+    store_all(groups, cx, gone);
+    Ok(outcomes)
+}
+
+/// Offsets go first, so that a log cut between the two never shows offsets without their group's
+/// end.
+fn delete_group(groups: &mut GroupMap, cx: &mut Cx<'_>, id: &str) -> Result<(), Code> {
+    let group = groups.get(id).ok_or(Code::GroupIdNotFound)?;
+    let mut gone = rules::tombstones(group)?;
+    let offsets = group.offsets.iter();
+    let mut records: Vec<_> =
+        offsets.map(|(topic, partition, _)| tombstone(&group.id, topic, partition)).collect();
+    records.append(&mut gone);
+    store_all(groups, cx, records);
+    groups.prune(id);
+    Ok(())
+}
+
+/// A topic of the same name that is created later begins without offsets.
+fn forget_topics(groups: &mut GroupMap, cx: &mut Cx<'_>, topics: &[TopicInfo]) {
+    let mut gone = Vec::new();
+    for group in groups.iter() {
+        for topic in topics {
+            let of_it = |id: Uuid| id.is_nil() || id == topic.id;
+            let offsets = group.offsets.by_topic.get(&topic.name).into_iter().flatten();
+            let offsets = offsets.filter(|(_, value)| of_it(value.topic_id));
+            gone.extend(
+                offsets.map(|(partition, _)| tombstone(&group.id, &topic.name, *partition)),
+            );
+        }
+    }
+    store_all(groups, cx, gone);
+}
+
+fn list(groups: &GroupMap) -> Vec<Listed> {
+    let with_offsets = groups.iter().filter(|group| !group.offsets.is_empty());
+    let listed = with_offsets.map(|group| {
+        let of_topic = |(topic, partitions): (&Arc<str>, &BTreeMap<i32, OffsetValue>)| {
+            let offsets = partitions.iter().map(|(partition, value)| (*partition, value.offset));
+            (Arc::clone(topic), offsets.collect())
+        };
+        let topics = group.offsets.by_topic.iter().map(of_topic).collect();
+        Listed { group: Arc::clone(&group.id), topics }
+    });
+    listed.collect()
+}
+
+fn tombstone(group: &Arc<str>, topic: &Arc<str>, partition: i32) -> Record {
+    let (group, topic) = (Arc::clone(group), Arc::clone(topic));
+    Record::Offset(OffsetRecord { group, topic, partition, value: None })
+}
+
+fn store_all(groups: &mut GroupMap, cx: &mut Cx<'_>, records: Vec<Record>) {
+    for record in records {
+        cx.store(groups, record);
+    }
 }
 
 /// Takes in what is stored.
-pub fn replay(_groups: &mut GroupMap, _record: OffsetRecord) {}
+pub fn replay(groups: &mut GroupMap, record: OffsetRecord) {
+    let OffsetRecord { group, topic, partition, value } = record;
+    if let Some(value) = value {
+        groups.entry(&group).offsets.set(topic, partition, value);
+    } else if let Some(known) = groups.get_mut(&group) {
+        known.offsets.remove(&topic, partition);
+        groups.prune(&group);
+    }
+}
 
-/// Sets the clock of expiry.
-pub fn resume(_groups: &mut GroupMap, _cx: &mut Cx<'_>) {}
-
-/// Deletes what has expired.
-pub fn expire(_groups: &mut GroupMap, _cx: &mut Cx<'_>) {}
+/// Sets the clock of expiry, and catches up with what happened while nobody listened: topics may
+/// have been deleted, and of deleted groups the log may still tell.
+pub fn resume(groups: &mut GroupMap, cx: &mut Cx<'_>) {
+    let mut gone = Vec::new();
+    for group in groups.iter() {
+        let orphans = group.offsets.iter().filter(|(topic, _, value)| {
+            let lives = || cx.moment.cluster.topic(topic).is_some_and(|t| t.id == value.topic_id);
+            !value.topic_id.is_nil() && !lives()
+        });
+        gone.extend(orphans.map(|(topic, partition, _)| tombstone(&group.id, topic, partition)));
+    }
+    store_all(groups, cx, gone);
+    groups.prune_all();
+    cx.timers.set(Timer::ExpireOffsets, cx.moment.now + cx.settings.offsets_retention_check);
+}
 
 /// Invariants.
 ///
 /// # Errors
 /// The one that does not hold.
-pub fn check(_groups: &GroupMap) -> Result<(), String> {
+pub fn check(groups: &GroupMap) -> Result<(), String> {
+    for group in groups.iter() {
+        if let Some((topic, _)) = group.offsets.by_topic.iter().find(|(_, p)| p.is_empty()) {
+            return Err(format!("{}: {topic} stands without a partition", group.id));
+        }
+    }
     Ok(())
 }
