@@ -3,11 +3,12 @@
 
 use kafka_protocol::messages::{
     AlterConfigsResponse, ApiVersionsResponse, CreatePartitionsResponse, CreateTopicsResponse,
-    DeleteRecordsResponse, DeleteTopicsResponse, DescribeClusterResponse, DescribeConfigsResponse,
-    DescribeGroupsResponse, DescribeLogDirsResponse, DescribeProducersResponse,
-    DescribeTopicPartitionsResponse, FindCoordinatorResponse, HeartbeatResponse,
-    IncrementalAlterConfigsResponse, InitProducerIdResponse, JoinGroupResponse, LeaveGroupResponse,
-    ListConfigResourcesResponse, ListGroupsResponse, ListOffsetsResponse, MetadataResponse,
+    DeleteGroupsResponse, DeleteRecordsResponse, DeleteTopicsResponse, DescribeClusterResponse,
+    DescribeConfigsResponse, DescribeGroupsResponse, DescribeLogDirsResponse,
+    DescribeProducersResponse, DescribeTopicPartitionsResponse, FindCoordinatorResponse,
+    HeartbeatResponse, IncrementalAlterConfigsResponse, InitProducerIdResponse, JoinGroupResponse,
+    LeaveGroupResponse, ListConfigResourcesResponse, ListGroupsResponse, ListOffsetsResponse,
+    MetadataResponse, OffsetCommitResponse, OffsetDeleteResponse, OffsetFetchResponse,
     OffsetForLeaderEpochResponse, SyncGroupResponse,
 };
 
@@ -60,6 +61,7 @@ listed! {
     AlterConfigsResponse: responses,
     CreatePartitionsResponse: results,
     CreateTopicsResponse: topics,
+    DeleteGroupsResponse: results,
     DeleteTopicsResponse: responses,
     DescribeGroupsResponse: groups,
     DescribeConfigsResponse: results,
@@ -72,6 +74,7 @@ partitioned! {
     DeleteRecordsResponse: topics,
     DescribeProducersResponse: topics,
     ListOffsetsResponse: topics,
+    OffsetCommitResponse: topics,
     OffsetForLeaderEpochResponse: topics,
 }
 
@@ -93,5 +96,27 @@ impl ErrorCodes for DescribeLogDirsResponse {
     fn each_code(&self, count: &mut dyn FnMut(i16)) {
         count(self.error_code);
         self.results.iter().for_each(|dir| count(dir.error_code));
+    }
+}
+
+impl ErrorCodes for OffsetDeleteResponse {
+    fn each_code(&self, count: &mut dyn FnMut(i16)) {
+        count(self.error_code);
+        let partitions = self.topics.iter().flat_map(|topic| &topic.partitions);
+        partitions.for_each(|partition| count(partition.error_code));
+    }
+}
+
+/// Of one group up to v7, of many since.
+impl ErrorCodes for OffsetFetchResponse {
+    fn each_code(&self, count: &mut dyn FnMut(i16)) {
+        count(self.error_code);
+        let partitions = self.topics.iter().flat_map(|topic| &topic.partitions);
+        partitions.for_each(|partition| count(partition.error_code));
+        for group in &self.groups {
+            count(group.error_code);
+            let partitions = group.topics.iter().flat_map(|topic| &topic.partitions);
+            partitions.for_each(|partition| count(partition.error_code));
+        }
     }
 }

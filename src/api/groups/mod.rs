@@ -1,12 +1,17 @@
 //! Requests about groups: each goes to the coordinator of its group, which may live in any shard
 //! here, or on another node.
 
+pub mod delete_groups;
 pub mod describe_groups;
 pub mod find_coordinator;
 pub mod heartbeat;
 pub mod join_group;
 pub mod leave_group;
 pub mod list_groups;
+pub mod offset_commit;
+pub mod offset_delete;
+pub mod offset_fetch;
+mod offsets;
 pub mod sync_group;
 
 use std::future::Future;
@@ -68,11 +73,11 @@ impl Groups {
     ///
     /// Refusals are COORDINATOR_NOT_AVAILABLE (the offsets topic is not there, or a log of its
     /// fails), NOT_COORDINATOR (another node is) and COORDINATOR_LOAD_IN_PROGRESS.
-    pub fn ask(
+    pub fn ask<C: Into<Command> + 'static>(
         &self,
         group_id: &str,
-        command: impl Into<Command>,
-    ) -> impl Future<Output = Answered> + Send + 'static {
+        command: C,
+    ) -> impl Future<Output = Answered> + Send + 'static + use<C> {
         let catalog = self.metadata.catalog();
         let at = offsets_topic(&catalog).and_then(|topic| {
             owned_here(&catalog, topic, partition_of(group_id, topic.partitions))
@@ -105,7 +110,7 @@ impl Groups {
         &self,
         at: Result<TopicPartition, Fault>,
         command: Command,
-    ) -> impl Future<Output = Answered> + Send + 'static {
+    ) -> impl Future<Output = Answered> + Send + use<> {
         let asked = at.and_then(|tp| self.shards.coordinate(tp, command));
         async move {
             match asked {

@@ -7,7 +7,8 @@ use super::{
 };
 
 /// Names of groups that are asked for: each is a question to a coordinator.
-const GROUP_NAMES: Kind = Kind::Array(Element { kind: ElementKind::String, memory_bytes: 128 });
+pub(super) const GROUP_NAMES: Kind =
+    Kind::Array(Element { kind: ElementKind::String, memory_bytes: 128 });
 
 pub(super) static FIND_COORDINATOR: Api = Api {
     key: 10,

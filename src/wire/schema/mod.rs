@@ -12,6 +12,7 @@ mod admin;
 mod groups;
 mod log;
 mod metadata;
+mod offsets;
 
 /// One request type: its key, the versions in this table, and its fields.
 #[derive(Debug)]
@@ -152,14 +153,18 @@ const fn array<T>(fields: &'static [Field]) -> Kind {
 }
 
 /// Every API in the table, the busiest first.
-pub static APIS: [&Api; 26] = [
+pub static APIS: [&Api; 30] = [
     &log::PRODUCE,
     &log::FETCH,
     &log::LIST_OFFSETS,
     &metadata::METADATA,
     &metadata::API_VERSIONS,
     &groups::HEARTBEAT,
+    &offsets::OFFSET_COMMIT,
+    &offsets::OFFSET_FETCH,
     &groups::FIND_COORDINATOR,
+    &offsets::OFFSET_DELETE,
+    &offsets::DELETE_GROUPS,
     &groups::JOIN_GROUP,
     &groups::SYNC_GROUP,
     &groups::LEAVE_GROUP,

@@ -1,0 +1,102 @@
+//! OffsetCommit (key 8).
+//!
+//! | version | change | here |
+//! |---|---|---|
+//! | 2 | retention time for the whole request | kept: such offsets expire by it |
+//! | 3 | throttle time | |
+//! | 5 | no retention time | |
+//! | 6 | leader epochs (KIP-320) | stored |
+//! | 7 | instance ids (KIP-345) | |
+//! | 8 | flexible | |
+//! | 9 | member epochs, GROUP_ID_NOT_FOUND, STALE_MEMBER_EPOCH (KIP-848) | |
+//!
+//! Version 10 has topic ids, which the codec cannot read.
+
+use std::ops::RangeInclusive;
+
+use kafka_protocol::messages::offset_commit_request::OffsetCommitRequestTopic;
+use kafka_protocol::messages::offset_commit_response::{
+    OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+};
+use kafka_protocol::messages::{ApiKey, OffsetCommitRequest, OffsetCommitResponse};
+
+use super::offsets::{answered, code, name, topic_name};
+use crate::api::endpoint::{Begun, Cx, Endpoint};
+use crate::base::fault::Fault;
+use crate::coord::group::offsets::{ByTopic, Command, Commit, CommitPartition, Outcome, Reply};
+
+/// "As the broker is configured", in requests that can name a retention time.
+const DEFAULT_RETENTION: i64 = -1;
+/// From this version on clients know member epochs.
+const EPOCHS_SINCE: i16 = 9;
+
+/// The API itself.
+pub struct OffsetCommit;
+
+impl Endpoint for OffsetCommit {
+    const KEY: ApiKey = ApiKey::OffsetCommit;
+    const VERSIONS: RangeInclusive<i16> = 2..=9;
+    type Request = OffsetCommitRequest;
+    type Response = OffsetCommitResponse;
+
+    fn begin(cx: &mut Cx<'_>, request: OffsetCommitRequest) -> Begun<OffsetCommitResponse> {
+        let asked: ByTopic<i32> = request.topics.iter().map(numbers).collect();
+        let group = request.group_id.to_string();
+        let retention = Some(request.retention_time_ms).filter(|ms| *ms != DEFAULT_RETENTION);
+        let commit = Command::Commit(Commit {
+            group: group.clone(),
+            member_id: request.member_id.to_string(),
+            instance_id: request.group_instance_id.map(|id| id.to_string()),
+            generation: request.generation_id_or_member_epoch,
+            knows_epochs: cx.version >= EPOCHS_SINCE,
+            retention_ms: retention,
+            topics: request.topics.into_iter().map(committed).collect(),
+        });
+        let answer = cx.services.groups.ask(&group, commit);
+        Begun::later(async move {
+            let outcomes = answered(answer, |reply| match reply {
+                Reply::Commit(outcomes) => Some(outcomes),
+                _ => None,
+            });
+            match outcomes.await {
+                Ok(outcomes) => respond(outcomes),
+                Err(fault) => refuse(asked, &fault),
+            }
+        })
+    }
+}
+
+fn numbers(topic: &OffsetCommitRequestTopic) -> (std::sync::Arc<str>, Vec<i32>) {
+    (name(&topic.name), topic.partitions.iter().map(|p| p.partition_index).collect())
+}
+
+fn committed(topic: OffsetCommitRequestTopic) -> (std::sync::Arc<str>, Vec<CommitPartition>) {
+    let partitions = topic.partitions.into_iter().map(|asked| CommitPartition {
+        partition: asked.partition_index,
+        offset: asked.committed_offset,
+        leader_epoch: asked.committed_leader_epoch,
+        metadata: asked.committed_metadata.as_deref().unwrap_or_default().into(),
+    });
+    (name(&topic.name), partitions.collect())
+}
+
+fn refuse(asked: ByTopic<i32>, fault: &Fault) -> OffsetCommitResponse {
+    let refused = |(topic, partitions): (_, Vec<i32>)| {
+        (topic, partitions.into_iter().map(|partition| (partition, Err(fault.kind()))).collect())
+    };
+    respond(asked.into_iter().map(refused).collect())
+}
+
+fn respond(outcomes: ByTopic<Outcome>) -> OffsetCommitResponse {
+    let topics = outcomes.into_iter().map(|(topic, partitions)| {
+        let partitions = partitions.into_iter().map(|(partition, outcome)| {
+            OffsetCommitResponsePartition::default()
+                .with_partition_index(partition)
+                .with_error_code(code(outcome))
+        });
+        OffsetCommitResponseTopic::default()
+            .with_name(topic_name(&topic))
+            .with_partitions(partitions.collect())
+    });
+    OffsetCommitResponse::default().with_topics(topics.collect())
+}

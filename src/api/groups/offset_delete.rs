@@ -1,0 +1,60 @@
+//! OffsetDelete (key 47): deletes committed offsets of topics that the group does not read.
+//!
+//! | version | change | here |
+//! |---|---|---|
+//! | 0 | never flexible | |
+
+use std::ops::RangeInclusive;
+
+use kafka_protocol::messages::offset_delete_response::{
+    OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
+};
+use kafka_protocol::messages::{ApiKey, OffsetDeleteRequest, OffsetDeleteResponse};
+
+use super::offsets::{answered, code, name, topic_name};
+use crate::api::endpoint::{Begun, Cx, Endpoint};
+use crate::base::fault::Fault;
+use crate::coord::group::offsets::{ByTopic, Command, Delete, Outcome, Reply};
+
+/// The API itself.
+pub struct OffsetDelete;
+
+impl Endpoint for OffsetDelete {
+    const KEY: ApiKey = ApiKey::OffsetDelete;
+    const VERSIONS: RangeInclusive<i16> = 0..=0;
+    type Request = OffsetDeleteRequest;
+    type Response = OffsetDeleteResponse;
+
+    fn begin(cx: &mut Cx<'_>, request: OffsetDeleteRequest) -> Begun<OffsetDeleteResponse> {
+        let group = request.group_id.to_string();
+        let topics = request.topics.iter().map(|topic| {
+            (name(&topic.name), topic.partitions.iter().map(|p| p.partition_index).collect())
+        });
+        let command = Command::Delete(Delete { group: group.clone(), topics: topics.collect() });
+        let answer = cx.services.groups.ask(&group, command);
+        Begun::later(async move {
+            let outcomes = answered(answer, |reply| match reply {
+                Reply::Delete(outcomes) => Some(outcomes.map_err(Fault::from)),
+                _ => None,
+            });
+            match outcomes.await.flatten() {
+                Ok(outcomes) => respond(outcomes),
+                Err(fault) => OffsetDeleteResponse::default().with_error_code(fault.code()),
+            }
+        })
+    }
+}
+
+fn respond(outcomes: ByTopic<Outcome>) -> OffsetDeleteResponse {
+    let topics = outcomes.into_iter().map(|(topic, partitions)| {
+        let partitions = partitions.into_iter().map(|(partition, outcome)| {
+            OffsetDeleteResponsePartition::default()
+                .with_partition_index(partition)
+                .with_error_code(code(outcome))
+        });
+        OffsetDeleteResponseTopic::default()
+            .with_name(topic_name(&topic))
+            .with_partitions(partitions.collect())
+    });
+    OffsetDeleteResponse::default().with_topics(topics.collect())
+}
