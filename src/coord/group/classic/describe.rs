@@ -88,7 +88,9 @@ fn listed(group: &Group) -> Listed {
         Kind::Classic(classic) => {
             (classic.protocol_type.clone().unwrap_or_default(), classic.state.name(), "Classic")
         }
-        Kind::Consumer(_) => (Arc::from(CONSUMER_PROTOCOL_TYPE), "Stable", "Consumer"),
+        Kind::Consumer(consumer) => {
+            (Arc::from(CONSUMER_PROTOCOL_TYPE), consumer.state().name(), "Consumer")
+        }
     };
     Listed { group: Arc::clone(&group.id), protocol_type, state, kind }
 }

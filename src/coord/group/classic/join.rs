@@ -13,7 +13,7 @@ use super::{NEW_MEMBER_JOIN_TIMEOUT, Timer};
 use crate::base::fault::Code;
 use crate::coord::group::record::{ClassicRecord, Record};
 use crate::coord::group::settings::GroupSettings;
-use crate::coord::group::{Cx, GroupMap, Kind};
+use crate::coord::group::{Cx, GroupMap, Kind, consumer};
 use crate::coord::machine::Caller;
 
 /// The longest client or instance id that a member id is made of; with what is added to it the
@@ -23,7 +23,13 @@ const MAX_STEM_BYTES: usize = 32_000;
 /// A member joins, for the first time or again.
 pub(super) fn join(groups: &mut GroupMap, cx: &mut Cx<'_>, caller: Caller, mut request: Join) {
     keep_first_of_each(&mut request.protocols);
-    let opened = check(cx.settings, &request).and_then(|()| open(groups, cx, &request));
+    let checked = check(cx.settings, &request);
+    if checked.is_ok()
+        && let Some(joined) = consumer::classic_join(groups, cx, &request)
+    {
+        return cx.effects.reply(caller, Reply::Join(joined));
+    }
+    let opened = checked.and_then(|()| open(groups, cx, &request));
     match (opened, Turn::of(groups, cx, &request.group)) {
         (Ok(()), Some(mut turn)) => turn.join(caller, request),
         (Ok(()), None) => unreachable!("a group that was opened is a classic one"),

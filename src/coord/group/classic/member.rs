@@ -29,12 +29,12 @@ pub struct Member {
     /// As the leader gave it; empty if it gave none.
     pub assignment: Bytes,
     /// Parked callers and marks of a rebalance: gone after a restart.
-    pub(super) wait: Wait,
+    pub(in crate::coord::group) wait: Wait,
 }
 
 /// What a member waits for, and what is waited for from it.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Wait {
+pub(in crate::coord::group) struct Wait {
     pub(super) join: Option<Caller>,
     pub(super) sync: Option<Caller>,
     /// It has not been through a rebalance: its session may end while it waits in one, since it

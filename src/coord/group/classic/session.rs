@@ -7,7 +7,7 @@ use super::command::{Heartbeat, Leave, Leaver, Reply};
 use super::state::{Classic, State};
 use super::turn::Turn;
 use crate::base::fault::Code;
-use crate::coord::group::{Cx, Group, GroupMap, Kind, Timer as GroupTimer};
+use crate::coord::group::{Cx, Group, GroupMap, Kind, Timer as GroupTimer, consumer};
 use crate::coord::machine::Caller;
 
 /// A member is alive.
@@ -17,15 +17,21 @@ pub(super) fn heartbeat(
     caller: Caller,
     request: &Heartbeat,
 ) {
-    let result = match Turn::of(groups, cx, &request.group) {
-        Some(mut turn) => turn.heartbeat(request),
-        None => Err(super::no_group(&request.group)),
-    };
+    let result =
+        consumer::classic_heartbeat(groups, cx, request).unwrap_or_else(|| {
+            match Turn::of(groups, cx, &request.group) {
+                Some(mut turn) => turn.heartbeat(request),
+                None => Err(super::no_group(&request.group)),
+            }
+        });
     cx.effects.reply(caller, Reply::Heartbeat(result));
 }
 
 /// Members go.
 pub(super) fn leave(groups: &mut GroupMap, cx: &mut Cx<'_>, caller: Caller, request: Leave) {
+    if let Some(left) = consumer::classic_leave(groups, cx, &request.group, &request.members) {
+        return cx.effects.reply(caller, Reply::Leave(Ok(left)));
+    }
     let result = match Turn::of(groups, cx, &request.group) {
         Some(mut turn) => Ok(turn.leave(request.members)),
         None if request.group.is_empty() => Err(Code::InvalidGroupId),

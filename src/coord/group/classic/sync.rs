@@ -11,11 +11,14 @@ use super::command::{Reply, Sync};
 use super::state::{Classic, State};
 use super::turn::Turn;
 use crate::base::fault::Code;
-use crate::coord::group::{Cx, GroupMap};
+use crate::coord::group::{Cx, GroupMap, consumer};
 use crate::coord::machine::Caller;
 
 /// A member asks for its assignment.
 pub(super) fn sync(groups: &mut GroupMap, cx: &mut Cx<'_>, caller: Caller, request: Sync) {
+    if let Some(synced) = consumer::classic_sync(groups, cx, &request) {
+        return cx.effects.reply(caller, Reply::Sync(synced));
+    }
     match Turn::of(groups, cx, &request.group) {
         Some(mut turn) => turn.sync(caller, request),
         None => cx.effects.reply(caller, Reply::Sync(Err(super::no_group(&request.group)))),

@@ -7,8 +7,12 @@ use super::turn::Turn;
 use crate::coord::group::record::{ConsumerEntry, ConsumerRecord};
 
 impl Turn<'_, '_> {
-    /// Takes members out of the group: what they had is free at once, for a new target.
-    pub(super) fn fence(&mut self, members: &[Arc<str>]) {
+    /// Takes members out of the group: what they had is free at once, for a new target. If only
+    /// classic members stay, the turn ends with a classic group.
+    pub(super) fn fence(mut self, members: &[Arc<str>]) {
+        if self.may_downgrade_without(members) {
+            return self.downgrade_without(members);
+        }
         let patterns: Vec<Arc<str>> = members
             .iter()
             .filter_map(|id| self.group().members.get(id)?.pattern().cloned())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::command::{Beat, Heartbeat, MemberEpoch};
 use super::member::{Current, LEFT_FOR_NOW, Member, Owned};
 use super::turn::Turn;
-use super::{Timer, pattern, upgrade};
+use super::{Timer, migrate, pattern};
 use crate::base::fault::{Code, Fault};
 use crate::coord::group::record::{ConsumerEntry, MemberMetadata};
 use crate::coord::group::{Cx, GroupMap, Kind};
@@ -31,7 +31,7 @@ pub(super) fn heartbeat(
                 Arc::clone(&beat.member_id)
             };
             may_join(groups, cx, beat, &id)?;
-            upgrade::open(groups, cx, &beat.group)?;
+            migrate::open(groups, cx, &beat.group);
             let mut turn = Turn::of(groups, cx, &beat.group)?;
             if let Some(instance_id) = &beat.instance_id {
                 turn.take_over(instance_id, &id);
@@ -48,8 +48,13 @@ fn may_join(groups: &GroupMap, cx: &Cx<'_>, beat: &Heartbeat, id: &str) -> Resul
         None | Some(Kind::Simple | Kind::Classic(_)) => None,
         Some(Kind::Consumer(consumer)) => Some(consumer),
     };
-    let (size, known) =
-        consumer.map_or((0, false), |c| (c.members.len(), c.members.contains_key(id)));
+    let (size, known) = match kind {
+        Some(Kind::Classic(classic)) => {
+            migrate::may_upgrade(classic, cx, &beat.group)?;
+            (classic.len(), classic.member(id).is_some())
+        }
+        _ => consumer.map_or((0, false), |c| (c.members.len(), c.members.contains_key(id))),
+    };
     let max = cx.settings.consumer_max_size;
     if size >= max && !known {
         let message = format!("The consumer group has reached its maximum of {max} members.");
@@ -158,7 +163,7 @@ impl Turn<'_, '_> {
         })
     }
 
-    fn leave(&mut self, beat: &Heartbeat) -> Result<Beat, Fault> {
+    fn leave(mut self, beat: &Heartbeat) -> Result<Beat, Fault> {
         let (id, member) = self.member(&beat.member_id, beat.instance_id.as_deref())?;
         let (id, current) = (Arc::clone(id), Arc::clone(&member.current));
         let for_now = beat.epoch == MemberEpoch::LeaveForNow;

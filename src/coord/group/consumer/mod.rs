@@ -5,15 +5,18 @@
 //! made for a group epoch; a member's epoch says which target it has reached. `reconcile` is the
 //! rule by which a member moves, `assignor/` makes targets, `pattern` resolves subscriptions by
 //! regular expression. `state` holds the members, `turn` what a decision works with; `heartbeat`
-//! and `fence` are how members come, report and go; `describe` is what is told. `upgrade` and
-//! `classic_member` serve members of the classic protocol while a group changes over.
+//! and `fence` are how members come, report and go; `describe` is what is told. `migrate`,
+//! `classic_member` and `embedded` let a group with members change its protocol.
 
 pub mod assignor;
+mod classic_member;
 mod command;
 mod describe;
+mod embedded;
 mod fence;
 mod heartbeat;
 mod member;
+mod migrate;
 mod pattern;
 mod reconcile;
 mod state;
@@ -21,10 +24,11 @@ mod state;
 mod tests;
 mod topics;
 mod turn;
-mod upgrade;
 
 use std::sync::Arc;
 
+pub use classic_member::{heartbeat as classic_heartbeat, join as classic_join};
+pub use classic_member::{leave as classic_leave, sync as classic_sync};
 pub use command::{
     Beat, Command, DescribedMember, DescribedTopic, Description, Heartbeat, MemberEpoch, Reply,
 };
@@ -141,7 +145,7 @@ pub fn resume(groups: &mut GroupMap, cx: &mut Cx<'_>) {
 
 /// Does what was due: whatever a member did not do in time, it is out of the group for.
 pub fn wake(groups: &mut GroupMap, cx: &mut Cx<'_>, group: &Arc<str>, timer: Timer) {
-    let Ok(mut turn) = Turn::of(groups, cx, group) else { return };
+    let Ok(turn) = Turn::of(groups, cx, group) else { return };
     let (Timer::Session(member)
     | Timer::Rebalance(member)
     | Timer::Join(member)

@@ -86,6 +86,10 @@ impl<'a, 'm> Turn<'a, 'm> {
         self.cx.timers.cancel(&group::Timer::Consumer(Arc::clone(&self.id), timer));
     }
 
+    pub(super) fn has_timer(&self, timer: Timer) -> bool {
+        self.cx.timers.get(&group::Timer::Consumer(Arc::clone(&self.id), timer)).is_some()
+    }
+
     pub(super) fn cancel_timers(&mut self, member: &Arc<str>) {
         let of = [Timer::Session, Timer::Rebalance, Timer::Join, Timer::Sync];
         of.into_iter().for_each(|timer| self.cancel_timer(timer(Arc::clone(member))));
