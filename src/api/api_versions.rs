@@ -58,9 +58,10 @@ struct Feature {
     finalized_level: i16,
 }
 
-/// None yet. Clients decide by API keys; the one feature they read, `transaction.version`, comes
-/// with transactions.
-const FEATURES: &[Feature] = &[];
+/// `group.version` 1 is the consumer protocol (KIP-848). The one feature that clients read,
+/// `transaction.version`, comes with transactions.
+const FEATURES: &[Feature] =
+    &[Feature { name: "group.version", levels: (0, 1), finalized_level: 1 }];
 
 /// Clients take the finalised features as the newest they have seen by this number; below 0 they
 /// ignore the list.

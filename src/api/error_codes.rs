@@ -2,7 +2,8 @@
 //! place (`klamm_api_errors_total`). Code 0 is no error and not counted.
 
 use kafka_protocol::messages::{
-    AlterConfigsResponse, ApiVersionsResponse, CreatePartitionsResponse, CreateTopicsResponse,
+    AlterConfigsResponse, ApiVersionsResponse, ConsumerGroupDescribeResponse,
+    ConsumerGroupHeartbeatResponse, CreatePartitionsResponse, CreateTopicsResponse,
     DeleteGroupsResponse, DeleteRecordsResponse, DeleteTopicsResponse, DescribeClusterResponse,
     DescribeConfigsResponse, DescribeGroupsResponse, DescribeLogDirsResponse,
     DescribeProducersResponse, DescribeTopicPartitionsResponse, FindCoordinatorResponse,
@@ -53,12 +54,13 @@ macro_rules! partitioned {
 }
 
 top! {
-    ApiVersionsResponse, DescribeClusterResponse, HeartbeatResponse, InitProducerIdResponse,
+    ApiVersionsResponse, ConsumerGroupHeartbeatResponse, DescribeClusterResponse, HeartbeatResponse, InitProducerIdResponse,
     JoinGroupResponse, ListConfigResourcesResponse, ListGroupsResponse, SyncGroupResponse,
 }
 
 listed! {
     AlterConfigsResponse: responses,
+    ConsumerGroupDescribeResponse: groups,
     CreatePartitionsResponse: results,
     CreateTopicsResponse: topics,
     DeleteGroupsResponse: results,

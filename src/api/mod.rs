@@ -118,6 +118,8 @@ pub fn table() -> Vec<Row> {
         Row::of::<groups::offset_delete::OffsetDelete>(),
         Row::of::<describe_cluster::DescribeCluster>(),
         Row::of::<describe_producers::DescribeProducers>(),
+        Row::of::<groups::consumer_group_heartbeat::ConsumerGroupHeartbeat>(),
+        Row::of::<groups::consumer_group_describe::ConsumerGroupDescribe>(),
         Row::of::<configs::list::ListConfigResources>(),
         Row::of::<describe_topics::DescribeTopicPartitions>(),
     ]

@@ -1,6 +1,8 @@
 //! Requests about groups: each goes to the coordinator of its group, which may live in any shard
 //! here, or on another node.
 
+pub mod consumer_group_describe;
+pub mod consumer_group_heartbeat;
 pub mod delete_groups;
 pub mod describe_groups;
 pub mod find_coordinator;

@@ -1,9 +1,12 @@
 //! Requests of consumer groups.
 
-use kafka_protocol::messages::{join_group_request, leave_group_request, sync_group_request};
+use kafka_protocol::messages::{
+    consumer_group_heartbeat_request, join_group_request, leave_group_request, sync_group_request,
+};
 
 use super::{
-    Api, BOOL, BYTES, Element, ElementKind, INT8, INT32, Kind, STRING, STRINGS, array, field,
+    Api, BOOL, BYTES, Element, ElementKind, INT8, INT32, INT32S, Kind, STRING, STRINGS, UUID,
+    array, field,
 };
 
 /// Names of groups that are asked for: each is a question to a coordinator.
@@ -114,4 +117,38 @@ pub(super) static LIST_GROUPS: Api = Api {
     versions: (0, 5),
     flexible_since: 3,
     fields: &[field("StatesFilter", STRINGS).since(4), field("TypesFilter", STRINGS).since(5)],
+};
+
+pub(super) static CONSUMER_GROUP_HEARTBEAT: Api = Api {
+    key: 68,
+    name: "ConsumerGroupHeartbeat",
+    versions: (0, 1),
+    flexible_since: 0,
+    fields: &[
+        field("GroupId", STRING),
+        field("MemberId", STRING),
+        field("MemberEpoch", INT32),
+        field("InstanceId", STRING).nullable(),
+        field("RackId", STRING).nullable(),
+        field("RebalanceTimeoutMs", INT32),
+        field("SubscribedTopicNames", STRINGS).nullable(),
+        field("SubscribedTopicRegex", STRING).since(1).nullable(),
+        field("ServerAssignor", STRING).nullable(),
+        field(
+            "TopicPartitions",
+            array::<consumer_group_heartbeat_request::TopicPartitions>(&[
+                field("TopicId", UUID),
+                field("Partitions", INT32S),
+            ]),
+        )
+        .nullable(),
+    ],
+};
+
+pub(super) static CONSUMER_GROUP_DESCRIBE: Api = Api {
+    key: 69,
+    name: "ConsumerGroupDescribe",
+    versions: (0, 1),
+    flexible_since: 0,
+    fields: &[field("GroupIds", GROUP_NAMES), field("IncludeAuthorizedOperations", BOOL)],
 };

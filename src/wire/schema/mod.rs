@@ -153,7 +153,7 @@ const fn array<T>(fields: &'static [Field]) -> Kind {
 }
 
 /// Every API in the table, the busiest first.
-pub static APIS: [&Api; 30] = [
+pub static APIS: [&Api; 32] = [
     &log::PRODUCE,
     &log::FETCH,
     &log::LIST_OFFSETS,
@@ -162,6 +162,7 @@ pub static APIS: [&Api; 30] = [
     &groups::HEARTBEAT,
     &offsets::OFFSET_COMMIT,
     &offsets::OFFSET_FETCH,
+    &groups::CONSUMER_GROUP_HEARTBEAT,
     &groups::FIND_COORDINATOR,
     &offsets::OFFSET_DELETE,
     &offsets::DELETE_GROUPS,
@@ -169,6 +170,7 @@ pub static APIS: [&Api; 30] = [
     &groups::SYNC_GROUP,
     &groups::LEAVE_GROUP,
     &groups::DESCRIBE_GROUPS,
+    &groups::CONSUMER_GROUP_DESCRIBE,
     &groups::LIST_GROUPS,
     &log::INIT_PRODUCER_ID,
     &log::OFFSET_FOR_LEADER_EPOCH,
