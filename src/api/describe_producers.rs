@@ -17,6 +17,7 @@ use super::endpoint::{Begun, Cx, Endpoint};
 use super::topics;
 use crate::base::fault::{Code, Fault};
 use crate::base::ids::FIRST_CLIENT_PRODUCER_ID;
+use crate::catalog::check_topic_name;
 use crate::log::producers::ProducerState;
 use crate::shard::control::Control;
 
@@ -66,6 +67,7 @@ impl Endpoint for DescribeProducers {
 }
 
 fn ask(cx: &Cx<'_>, topic: &TopicName, index: i32) -> Result<Producers, Fault> {
+    check_topic_name(topic)?;
     let partition = topics::by_name(cx.services, topic, index)?;
     Ok(cx.services.shards.control(partition.shard, |done| Control::Producers(partition.tp, done)))
 }

@@ -108,10 +108,10 @@ fn questions(cx: &Cx<'_>, request: ListOffsetsRequest) -> Vec<Question> {
     for topic in request.topics {
         for wanted in topic.partitions {
             let index = wanted.partition_index;
-            let ask = if times_named[&(topic.name.clone(), index)] > 1 {
-                Err(Fault::with(Code::InvalidRequest, "the partition is named twice"))
-            } else {
-                ask(cx, &topic.name, &wanted, request.isolation_level)
+            let ask = match times_named.remove(&(topic.name.clone(), index)) {
+                Some(1) => ask(cx, &topic.name, &wanted, request.isolation_level),
+                Some(_) => Err(Fault::with(Code::InvalidRequest, "the partition is named twice")),
+                None => continue,
             };
             questions.push(Question { topic: topic.name.clone(), index, ask });
         }

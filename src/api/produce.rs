@@ -120,7 +120,7 @@ fn judge(
     let validate = || validate(records, cx.version, &rules.batch, now_ms);
     // Here and not on another thread: the bytes are in this one's cache, and order is kept.
     let judged = if long { tokio::task::block_in_place(validate) } else { validate() };
-    let batch = judged.map_err(refused)?;
+    let batch = judged.map_err(|refusal| refused(refusal).by_log(partition.view.log_start()))?;
     check_producer(&batch)?;
     Ok(Append { partition: partition.tp, batch, slot })
 }
@@ -166,7 +166,7 @@ fn not_enough_replicas(wanted: i32) -> Fault {
 
 fn refused(refusal: Refusal) -> Refused {
     let records = refusal.records.iter().map(|r| (r.index, r.message.clone())).collect();
-    Refused { records, fault: refusal.into() }
+    Refused { records, ..Refused::from(Fault::from(refusal)) }
 }
 
 /// `acks=0`: nothing is answered; an error closes the connection, which is all the client can
@@ -248,7 +248,7 @@ fn partition_response(
         .with_error_code(refused.fault.code())
         .with_base_offset(-1)
         .with_log_append_time_ms(-1)
-        .with_log_start_offset(-1);
+        .with_log_start_offset(refused.log_start_offset);
     if version >= 8 {
         response.error_message = refused.fault.message().map(|m| StrBytes::from(m.to_owned()));
         response.record_errors = refused.records.into_iter().map(record_error).collect();

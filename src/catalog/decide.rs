@@ -112,9 +112,11 @@ pub fn decide(catalog: &Catalog, policy: &Policy, command: &Command) -> Result<C
         Command::SweepTopic(id) => Ok(Change::TopicSwept(*id)),
         Command::AddPartitions(new) => add_partitions(catalog, policy, new),
         Command::AlterTopicConfigs { topic, edit } => {
-            let topic = find_named(catalog, topic)?;
-            let configs = edit.over(Some(&topic.configs));
+            // Kafka judges the values first: a bad one is told of even where there is no topic.
+            let topic = find_named(catalog, topic);
+            let configs = edit.over(topic.as_ref().ok().map(|topic| &topic.configs));
             check_configs(&policy.check_topic_configs, &configs)?;
+            let topic = topic?;
             Ok(Change::TopicConfigured(Arc::new(Topic { configs, ..(*topic).clone() })))
         }
         Command::AlterBrokerConfigs { scope, edit } => {

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
-use crate::base::fault::Fault;
+use crate::base::fault::{Code, Fault};
 
 /// What became of one partition's batch.
 pub type AppendResult = Result<Accepted, Refused>;
@@ -32,11 +32,27 @@ pub struct Refused {
     pub fault: Fault,
     /// Records that are to blame: index in the batch and reason (KIP-467).
     pub records: Vec<(i32, String)>,
+    /// The partition's, where the batch itself was at fault; -1 where it never got so far.
+    pub log_start_offset: i64,
 }
 
 impl From<Fault> for Refused {
     fn from(fault: Fault) -> Self {
-        Self { fault, records: Vec::new() }
+        Self { fault, records: Vec::new(), log_start_offset: -1 }
+    }
+}
+
+impl Refused {
+    /// Says where the log starts, if the error is one with which Kafka does: not of batches that
+    /// are damaged or too large, nor of a failing disk.
+    #[must_use]
+    pub fn by_log(mut self, log_start_offset: i64) -> Self {
+        use Code::{CorruptMessage, KafkaStorageError, MessageTooLarge, RecordListTooLarge};
+        let silent = [CorruptMessage, KafkaStorageError, MessageTooLarge, RecordListTooLarge];
+        if !silent.contains(&self.fault.kind()) {
+            self.log_start_offset = log_start_offset;
+        }
+        self
     }
 }
 

@@ -210,7 +210,10 @@ impl Shard {
         };
         let appended = match append_to(&self.deps, hosted, &mut append.batch) {
             Ok(appended) => appended,
-            Err(error) => return ack.complete(Err(Refused::from(Fault::from(error)))),
+            Err(error) => {
+                let refused = Refused::from(Fault::from(error));
+                return ack.complete(Err(refused.by_log(hosted.log.view().log_start())));
+            }
         };
         let result: AppendResult = Ok(Accepted {
             base_offset: appended.base_offset,

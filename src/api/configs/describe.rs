@@ -33,7 +33,13 @@ impl Endpoint for DescribeConfigs {
     fn begin(cx: &mut Cx<'_>, request: DescribeConfigsRequest) -> Begun<DescribeConfigsResponse> {
         let catalog = cx.services.metadata.catalog();
         let describer = Describer::new(&catalog, cx.services.defaults.current(&catalog), &request);
-        Begun::Done(DescribeConfigsResponse::default().with_results(describer.results(&request)))
+        let mut results = describer.results(&request);
+        if cx.version < 3 {
+            // There is no such field to be null.
+            let configs = results.iter_mut().flat_map(|result| &mut result.configs);
+            configs.for_each(|config| config.documentation = Some(StrBytes::default()));
+        }
+        Begun::Done(DescribeConfigsResponse::default().with_results(results))
     }
 }
 
@@ -124,9 +130,7 @@ impl<'a> Describer<'a> {
         if self.synonyms {
             config.synonyms = described.synonyms.iter().map(synonym).collect();
         }
-        if self.documentation {
-            config.documentation = Some(StrBytes::from_static_str(spec.doc));
-        }
+        config.documentation = self.documentation.then(|| StrBytes::from_static_str(spec.doc));
         config
     }
 }

@@ -23,8 +23,9 @@ pub struct PartitionAnswer {
     pub high_watermark: i64,
     pub last_stable_offset: i64,
     pub log_start_offset: i64,
-    /// Read-committed consumers get an empty list instead of none.
-    pub read_committed: bool,
+    /// Whether the list of aborted transactions is there, and empty: for read-committed consumers,
+    /// and of partitions that are unknown.
+    pub aborted: bool,
     /// Epoch and its end offset, where the consumer's log has left ours (KIP-595).
     pub diverging: Option<(i32, i64)>,
     pub records: Option<Chunk>,
@@ -79,7 +80,7 @@ impl Framer {
         if self.version >= 5 {
             self.out.i64(answer.log_start_offset);
         }
-        self.out.length(answer.read_committed.then_some(0), self.compact);
+        self.out.length(answer.aborted.then_some(0), self.compact);
         if self.version >= 11 {
             self.out.i32(-1);
         }
@@ -158,7 +159,7 @@ mod tests {
             high_watermark: 20,
             last_stable_offset: 19,
             log_start_offset: 3,
-            read_committed: index == 1,
+            aborted: index == 1,
             diverging: None,
             records: (!records.is_empty()).then(|| Chunk::Bytes(Bytes::from_static(records))),
         }

@@ -260,7 +260,7 @@ impl Fetch {
                     high_watermark: look.watermarks.0,
                     last_stable_offset: look.watermarks.1,
                     log_start_offset: look.watermarks.2,
-                    read_committed: self.limits.read_committed,
+                    aborted: self.limits.read_committed || self.items[index].target.is_err(),
                     diverging: look.diverging,
                     records: look.records(),
                 });

@@ -36,15 +36,15 @@ impl Item {
 /// What a look found in one partition.
 pub struct Look {
     pub error: Option<Code>,
-    /// High watermark, last stable offset, log start offset; -1 where the partition is unknown.
+    /// High watermark, last stable offset, log start offset; -1 with an error, as in Kafka.
     pub watermarks: (i64, i64, i64),
     pub diverging: Option<(i32, i64)>,
     pub slice: Option<Slice>,
 }
 
 impl Look {
-    fn failed(error: Code, watermarks: (i64, i64, i64)) -> Self {
-        Self { error: Some(error), watermarks, diverging: None, slice: None }
+    const fn failed(error: Code) -> Self {
+        Self { error: Some(error), watermarks: (-1, -1, -1), diverging: None, slice: None }
     }
 
     /// Whether a fetch that waits must answer at once.
@@ -98,18 +98,20 @@ pub fn look(items: &[Item], max_bytes: u64, depth: Depth) -> Option<Looks> {
 fn look_at(item: &Item, room: u64, first: bool, depth: Depth) -> Option<Look> {
     let partition = match &item.target {
         Ok(partition) => partition,
-        Err(fault) => return Some(Look::failed(fault.kind(), (-1, -1, -1))),
+        Err(fault) => return Some(Look::failed(fault.kind())),
     };
     let view = &partition.view;
+    // Other than elsewhere, any negative epoch claims nothing.
+    let claimed_epoch = item.wanted.current_leader_epoch.max(-1);
     let watermarks = (view.high_watermark(), view.last_stable(), view.log_start());
-    if let Err(error) = topics::check_epoch(item.wanted.current_leader_epoch, view.leader_epoch()) {
-        return Some(Look::failed(error, watermarks));
+    if let Err(error) = topics::check_epoch(claimed_epoch, view.leader_epoch()) {
+        return Some(Look::failed(error));
     }
     let wanted = &item.wanted;
     if wanted.last_fetched_epoch >= 0 {
         let (epoch, end_offset) = view.end_offset_for_epoch(wanted.last_fetched_epoch);
         if epoch < 0 || end_offset < 0 {
-            return Some(Look::failed(Code::OffsetOutOfRange, watermarks));
+            return Some(Look::failed(Code::OffsetOutOfRange));
         }
         if epoch < wanted.last_fetched_epoch || end_offset < wanted.fetch_offset {
             let diverging = Some((epoch, end_offset));
@@ -131,7 +133,7 @@ fn look_at(item: &Item, room: u64, first: bool, depth: Depth) -> Option<Look> {
         Ok(slice) => Look { error: None, watermarks, diverging: None, slice: Some(slice) },
         Err(error) => {
             report_damage(partition, &error);
-            Look::failed(Fault::from(error).kind(), watermarks)
+            Look::failed(Fault::from(error).kind())
         }
     })
 }

@@ -38,7 +38,7 @@ fn owned(spec: &'static Spec, synonyms: Vec<Entry>) -> Described {
         value: visible(spec, value.or_else(|| spec.default.map(str::to_owned))),
         source: strongest.map_or(Source::Default, |entry| entry.source),
         read_only: false,
-        synonyms: hidden(spec, synonyms),
+        synonyms: told(spec, synonyms),
         spec,
     }
 }
@@ -52,7 +52,7 @@ impl Described {
             described.value = visible(self.spec, Some(own.clone()));
             described.source = Source::Topic;
             let own = vec![Entry::own(self.spec.name, own, Source::Topic)];
-            described.synonyms.splice(..0, hidden(self.spec, own));
+            described.synonyms.splice(..0, told(self.spec, own));
         }
         described
     }
@@ -68,7 +68,7 @@ pub fn describe_broker(broker: &BrokerConfig) -> Vec<Described> {
             value: visible(spec, own.map(|entry| entry.value.clone())),
             source: own.map_or(Source::Default, |entry| entry.source),
             read_only: spec.update == Update::ReadOnly,
-            synonyms: hidden(spec, synonyms),
+            synonyms: told(spec, synonyms),
             spec,
         }
     };
@@ -87,7 +87,7 @@ pub fn describe_dynamic_default(broker: &BrokerConfig) -> Vec<Described> {
             value: visible(spec, Some(own.value.clone())),
             source: Source::DynamicDefaultBroker,
             read_only: spec.update == Update::ReadOnly,
-            synonyms: hidden(spec, synonyms),
+            synonyms: told(spec, synonyms),
             spec,
         })
     };
@@ -98,6 +98,8 @@ fn visible(spec: &Spec, value: Option<String>) -> Option<String> {
     value.filter(|_| !spec.sensitive)
 }
 
-fn hidden(spec: &Spec, synonyms: Vec<Entry>) -> Vec<Entry> {
-    if spec.sensitive { Vec::new() } else { synonyms }
+/// As Kafka tells of them: a key in another unit only where somebody has set it.
+fn told(spec: &Spec, mut synonyms: Vec<Entry>) -> Vec<Entry> {
+    synonyms.retain(|e| !spec.sensitive && (e.source != Source::Default || e.factor == 1));
+    synonyms
 }

@@ -36,7 +36,7 @@ pub struct Entry {
     pub value: String,
     pub source: Source,
     /// [`Synonym::factor`] towards the key it was looked up for.
-    factor: i64,
+    pub(super) factor: i64,
 }
 
 impl Entry {
