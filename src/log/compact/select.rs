@@ -227,7 +227,7 @@ mod tests {
         let limits = Limits { segment_bytes: 50, ..wide };
         assert_eq!(groups(segments, 40, limits).len(), 4);
         assert_eq!(groups(segments, 40, Limits { segments: 2, ..wide }), [0..2, 2..4]);
-        assert_eq!(groups(segments, i64::from(i32::MAX) + 1, wide), [0..4]);
+        assert_eq!(groups(segments, i64::from(i32::MAX) + 1, wide), vec![0..4]);
         assert_eq!(groups(segments, i64::from(i32::MAX) + 2, wide), [0..3, 3..4]);
     }
 }
