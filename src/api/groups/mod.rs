@@ -14,6 +14,8 @@ pub mod offset_commit;
 pub mod offset_delete;
 pub mod offset_fetch;
 mod offsets;
+#[cfg(test)]
+mod offsets_tests;
 pub mod sync_group;
 
 use std::future::Future;

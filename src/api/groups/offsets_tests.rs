@@ -1,5 +1,6 @@
 //! The APIs of committed offsets in every version, through their wire forms.
 
+use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
@@ -10,8 +11,8 @@ use kafka_protocol::messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
 };
 use kafka_protocol::messages::{
-    DeleteGroupsRequest, FindCoordinatorRequest, GroupId, OffsetCommitRequest, OffsetDeleteRequest,
-    OffsetFetchRequest, OffsetFetchResponse,
+    DeleteGroupsRequest, DeleteTopicsRequest, FindCoordinatorRequest, GroupId, OffsetCommitRequest,
+    OffsetDeleteRequest, OffsetFetchRequest, OffsetFetchResponse,
 };
 
 use super::delete_groups::DeleteGroups;
@@ -20,6 +21,7 @@ use super::offset_commit::OffsetCommit;
 use super::offset_delete::OffsetDelete;
 use super::offset_fetch::OffsetFetch;
 use super::offsets::topic_name;
+use crate::api::admin::delete_topics::DeleteTopics;
 use crate::api::endpoint::Endpoint;
 use crate::api::kit::Kit;
 use crate::api::text;
@@ -39,9 +41,13 @@ fn kit() -> Kit {
 
 fn kit_without_coordinator() -> Kit {
     let kit = Kit::with(&[("offsets.topic.num.partitions", "3")]);
+    create_orders(&kit);
+    kit
+}
+
+fn create_orders(kit: &Kit) {
     let orders = NewTopic::with_defaults("orders", kit.services.env.random_uuid());
     kit.run(Command::CreateTopic(orders)).expect("a fresh topic");
-    kit
 }
 
 fn commit(version: i16, partition: i32, offset: i64) -> OffsetCommitRequest {
@@ -207,6 +213,17 @@ fn offsets_and_groups_are_deleted() {
     }
     let refused = (Code::GroupIdNotFound.code(), vec![]);
     assert_eq!(delete_offsets(&mut kit, "unheard of", &[0]), refused);
+}
+
+#[test]
+fn a_topic_takes_its_offsets_along() {
+    let mut kit = kit();
+    assert_eq!(commit_code(&mut kit, 9, &commit(9, 0, 7)), 0);
+    let topic = DeleteTopicState::default().with_name(Some(topic_name("orders")));
+    let request = DeleteTopicsRequest::default().with_topics(vec![topic]);
+    assert_eq!(kit.ask::<DeleteTopics>(6, &request).responses[0].error_code, 0);
+    create_orders(&kit);
+    assert_eq!(fetch(&mut kit, 9, None), (0, vec![]));
 }
 
 fn delete_offsets(kit: &mut Kit, group: &str, partitions: &[i32]) -> (i16, Vec<i16>) {
