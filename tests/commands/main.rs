@@ -3,6 +3,7 @@
 //!
 //! With `ORACLE=HOST:PORT` the broker is that one; the commands must work with Apache Kafka too.
 
+mod groups;
 #[path = "../support/mod.rs"]
 mod support;
 
