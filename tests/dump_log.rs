@@ -1,5 +1,5 @@
 //! Kafka's own `kafka-dump-log` reads what the partition log writes: batches, both indexes,
-//! producer snapshots and the epoch file, after rolls, restarts, a crash and a cut.
+//! producer snapshots and the epoch file, after rolls, restarts, a crash, a cut and compaction.
 //!
 //! Needs Java and Kafka's jars, which `compat/peers/kafka` fetches.
 
@@ -9,6 +9,9 @@ use std::sync::Arc;
 
 use klamm::base::ids::{TopicPartition, Uuid};
 use klamm::log::cache::LogStore;
+use klamm::log::compact::map::OffsetMap;
+use klamm::log::compact::round::{self, Surroundings, Task};
+use klamm::log::compact::swap::Replacement;
 use klamm::log::dir::Identity;
 use klamm::log::partition::PartitionLog;
 use klamm::log::recover::OpenHint;
@@ -35,7 +38,12 @@ fn batch(n: i32, timestamp_type: TimestampType) -> ValidBatch {
         let value = vec![b'a' + (record % 26) as u8; 100 + (n * 37 % 900) as usize];
         builder.push(time, Some(b"key"), Some(&value), std::iter::empty());
     }
-    let rules = BatchRules {
+    let batch = builder.build().expect("the test directory works");
+    validate(batch, 9, &rules(timestamp_type), NOW_MS).unwrap()
+}
+
+fn rules(timestamp_type: TimestampType) -> BatchRules {
+    BatchRules {
         max_message_bytes: 1 << 20,
         segment_bytes: 1 << 20,
         compacted: false,
@@ -45,8 +53,7 @@ fn batch(n: i32, timestamp_type: TimestampType) -> ValidBatch {
         compression: CompressionRule::Producer,
         max_decompressed_bytes: 1 << 20,
         open_compressed: true,
-    };
-    validate(builder.build().expect("the test directory works"), 9, &rules, NOW_MS).unwrap()
+    }
 }
 
 struct Written {
@@ -106,6 +113,84 @@ impl Written {
         let log = Self::open(&store, &identity, OpenHint::default(), epoch);
         log.view().advance(&log.end());
         Self { log, store, identity }
+    }
+}
+
+struct Owner<'a>(&'a mut PartitionLog);
+
+impl Surroundings for Owner<'_> {
+    fn pace(&mut self, _: usize) -> bool {
+        true
+    }
+
+    fn swap(&mut self, replacement: Replacement) -> std::io::Result<bool> {
+        self.0.replace(&replacement, NOW_MS)
+    }
+}
+
+/// A batch of a compacted topic: keys come round, every third of them without a value.
+fn keyed_batch(n: i32) -> ValidBatch {
+    let codec = CODECS[n as usize % CODECS.len()];
+    let mut builder = BatchBuilder::new(codec, None);
+    if n % 2 == 0 {
+        builder = builder.producer(3_000 + i64::from(n % 8), 0, n / 8 * 3);
+    }
+    for record in 0..3 {
+        let key = format!("key-{}", (n * 3 + record) % 11);
+        let value = vec![b'a'; 100];
+        let value = ((n + record) % 3 > 0).then_some(&value[..]);
+        let time = NOW_MS + i64::from(n * 10 + record);
+        builder.push(time, Some(key.as_bytes()), value, std::iter::empty());
+    }
+    let rules = BatchRules { compacted: true, ..rules(TimestampType::CreateTime) };
+    validate(builder.build().expect("a small batch"), 9, &rules, NOW_MS).unwrap()
+}
+
+#[test]
+#[ignore = "needs Java and Kafka's jars; run with --ignored"]
+fn kafka_dump_log_verifies_a_compacted_log() {
+    let scratch = tempfile::tempdir().expect("the test directory works");
+    let mut written = Written::new(scratch.path());
+    for n in 0..200 {
+        let appended = written.log.append(&mut keyed_batch(n), NOW_MS).expect("in order");
+        written.log.view().advance(&appended.end);
+    }
+    let segments = written.log.view().segments();
+    let sealed = segments.len() - 1;
+    let settings = written.log.settings().clone();
+    let producers = written.log.producers().to_checkpoint().into_iter();
+    let last_offset = |state: klamm::log::producers::ProducerState| {
+        Some((state.producer_id, state.batches.last()?.last_offset))
+    };
+    let task = Task {
+        store: &written.store,
+        end: segments[sealed].base_offset(),
+        first_dirty: 0,
+        last_offsets: producers.filter_map(last_offset).collect(),
+        settings: &settings,
+        now_ms: NOW_MS,
+    };
+    let taking_part = segments[..sealed].to_vec();
+    let map = OffsetMap::new(1 << 16, 0.9);
+    let done = round::run(&task, taking_part, map, &mut Owner(&mut written.log));
+    assert!(done.expect("the test directory works").removed_records > 400);
+    let written = written.restart(1);
+    let dir = &written.identity.dir;
+
+    let logs = files(dir, ".log");
+    let text = dump(&["--deep-iteration", "--print-data-log"], &logs);
+    assert!(text.contains("deleteHorizonMs: OptionalLong[") && text.contains("count: 0"), "{text}");
+    assert!(!text.contains("isvalid: false"), "{text}");
+    let all: Vec<PathBuf> = [files(dir, ".index"), files(dir, ".timeindex")].concat();
+    let text = dump(&["--index-sanity-check"], &all);
+    // What is left of a segment may be too little for an entry of the offset index.
+    let sane = text.matches("passed sanity check").count() + text.matches("is empty").count();
+    assert_eq!(sane, all.len(), "{text}");
+    for flags in [&["--verify-index-only"][..], &[]] {
+        let text = dump(flags, &all);
+        for complaint in ["Mismatches", "mismatch", "out of order", "not found"] {
+            assert!(!text.contains(complaint), "{text}");
+        }
     }
 }
 

@@ -42,6 +42,7 @@ pub struct PartitionView {
     log_start: AtomicI64,
     high_watermark: AtomicI64,
     log_end: AtomicI64,
+    checkpointed: AtomicI64,
     leader_epoch: AtomicI32,
     epochs: ArcSwap<LeaderEpochs>,
     waiters: Mutex<FxHashMap<u64, Waker>>,
@@ -57,6 +58,7 @@ impl PartitionView {
             log_start: AtomicI64::new(log_start),
             high_watermark: AtomicI64::new(log_start),
             log_end: AtomicI64::new(log_end),
+            checkpointed: AtomicI64::new(0),
             leader_epoch: AtomicI32::new(0),
             epochs: ArcSwap::default(),
             waiters: Mutex::default(),
@@ -99,6 +101,18 @@ impl PartitionView {
     #[must_use]
     pub fn log_end(&self) -> i64 {
         self.log_end.load(Ordering::Acquire)
+    }
+
+    /// The recovery point in the checkpoint that is on disk: below it recovery needs no batch to
+    /// know the producers. Only such batches are compacted away.
+    #[must_use]
+    pub fn checkpointed(&self) -> i64 {
+        self.checkpointed.load(Ordering::Acquire)
+    }
+
+    /// The checkpoint with this recovery point is on disk.
+    pub fn note_checkpoint(&self, recovery_point: i64) {
+        self.checkpointed.fetch_max(recovery_point, Ordering::AcqRel);
     }
 
     #[must_use]

@@ -54,6 +54,8 @@ pub trait Sources: Send {
     /// Asks every shard and waits for the answers. Each shard answers after the completions that
     /// reached it before. `None` if the shards have stopped.
     fn collect(&mut self) -> Option<Collected>;
+    /// The file on disk has these partitions now.
+    fn written(&mut self, _partitions: &mut dyn Iterator<Item = &PartitionCheckpoint>) {}
 }
 
 /// How checkpoints are made.
@@ -107,10 +109,11 @@ impl<S: Sources, C: Completion> Checkpointer<S, C> {
         files: Arc<dyn Files>,
         data_dir: PathBuf,
         settings: CheckpointSettings,
-        sources: S,
+        mut sources: S,
         commits: CommitterHandle<C>,
         recovered: Vec<PartitionCheckpoint>,
     ) -> Self {
+        sources.written(&mut recovered.iter());
         let known = recovered.into_iter().map(|partition| (partition.tp, partition)).collect();
         let written = (commits.settled(), false);
         let syncing = Syncing::new(Arc::clone(&files), &data_dir);
@@ -157,6 +160,7 @@ impl<S: Sources, C: Completion> Checkpointer<S, C> {
             checkpoint_file::write(&*self.files, &self.data_dir, mark, clean, self.known.values())
                 .map_err(CheckpointFailed::Write)?;
             crash_point::pass("checkpoint-written");
+            self.sources.written(&mut self.known.values());
             self.behind = false;
             self.written = (mark, clean);
             self.commits.release(mark.sequence);

@@ -54,8 +54,6 @@ fn own_share(tp: TopicPartition, most: i64) -> i64 {
 pub struct Compactable {
     pub partition: Arc<Partition>,
     pub settings: LogSettings,
-    /// Below this offset everything is on stable storage.
-    pub synced_below: i64,
 }
 
 /// A control message. Its sender is answered when it has been worked off.

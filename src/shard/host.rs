@@ -19,6 +19,7 @@ use crate::base::ids::TopicPartition;
 use crate::base::settings::{BrokerConfig, CompressionType, TopicSettings};
 use crate::catalog::{BrokerScope, Catalog, Topic};
 use crate::log::cache::LogStore;
+use crate::log::checkpoint::PartitionCheckpoint;
 use crate::log::settings::LogSettings;
 use crate::log::validate::{BatchRules, CompressionRule};
 use crate::wire::batch::TimestampType;
@@ -229,5 +230,12 @@ impl Sources for ShardSources {
             all.merge(answer.blocking_recv().ok()?);
         }
         Some(all)
+    }
+    fn written(&mut self, partitions: &mut dyn Iterator<Item = &PartitionCheckpoint>) {
+        for known in partitions {
+            if let Some(partition) = self.shards.registry().get(known.tp) {
+                partition.view.note_checkpoint(known.recovery_point);
+            }
+        }
     }
 }

@@ -384,15 +384,13 @@ impl Shard {
         let now_ms = self.deps.env.wall_ms();
         let mut found = Vec::new();
         for hosted in self.hosted.values_mut().filter(|h| h.log.settings().cleanup_compact) {
-            if let Err(error) = hosted.log.roll_for_compaction(now_ms) {
-                report(&hosted.partition, &error, "compaction has to wait");
+            match hosted.log.roll_for_compaction(now_ms) {
+                Ok(rolled) => hosted.changed |= rolled,
+                Err(error) => report(&hosted.partition, &error, "compaction has to wait"),
             }
-            // Only a further checkpoint tells that the syncs of the one before are done.
-            hosted.changed |= hosted.log.awaits_sync();
             found.push(Compactable {
                 partition: Arc::clone(&hosted.partition),
                 settings: hosted.log.settings().clone(),
-                synced_below: hosted.log.synced_below(),
             });
         }
         found

@@ -66,19 +66,6 @@ impl PartitionLog {
         Ok(true)
     }
 
-    /// Below this offset everything is on stable storage, under names that are too.
-    #[must_use]
-    pub const fn synced_below(&self) -> i64 {
-        self.synced_below
-    }
-
-    /// Something was handed out to be synced of which this log has not heard since that it is:
-    /// it hears with its next checkpoint.
-    #[must_use]
-    pub const fn awaits_sync(&self) -> bool {
-        self.synced_below < self.end
-    }
-
     /// Begins a new segment if the last one has records that wait for compaction longer than
     /// `max.compaction.lag.ms`: only sealed segments are compacted. Returns whether it did.
     ///

@@ -191,7 +191,7 @@ impl Shared {
         let view = &found.partition.view;
         let segments = view.segments();
         // Nothing of a transaction that is still open is compacted.
-        let stable_end = view.last_stable().min(found.synced_below);
+        let stable_end = view.last_stable().min(view.checkpointed());
         let facts = match round::facts(&segments, &lags) {
             Ok(facts) => facts,
             Err(error) => {

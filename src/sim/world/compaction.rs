@@ -36,7 +36,7 @@ impl Life {
         let log = &mut self.logs[COMPACTED];
         let segments = log.view().segments();
         let facts = round::facts(&segments, &LAGS)?;
-        let stable_end = log.view().last_stable().min(log.synced_below());
+        let stable_end = log.view().last_stable().min(log.view().checkpointed());
         let eligible = select::eligible(&facts, stable_end, self.cleaned_to, &LAGS, world.now_ms);
         if !eligible.is_worth_it(&LAGS) {
             return Ok(());

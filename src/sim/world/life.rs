@@ -217,7 +217,10 @@ impl Life {
             return Ok(());
         }
         match checkpoint_file::write(files, data_dir(), mark, clean, self.known.values()) {
-            Ok(()) => self.commit_log.release(mark.sequence),
+            Ok(()) => {
+                self.commit_log.release(mark.sequence);
+                note_checkpoint(&self.logs, &self.known);
+            }
             Err(error) if world.disk.has_crashed() => return Err(error.into()),
             Err(_) => return Ok(()),
         }
@@ -275,6 +278,14 @@ impl Life {
         work.run(self.store.files())?;
         checkpoint_file::write(self.store.files(), data_dir(), mark, true, known.iter())?;
         Ok(())
+    }
+}
+
+/// The checkpoint with these partitions is on disk.
+pub(super) fn note_checkpoint(logs: &[PartitionLog], known: &ByPartition<PartitionCheckpoint>) {
+    for log in logs {
+        let recovery_point = known.get(&log.identity().tp).map_or(0, |known| known.recovery_point);
+        log.view().note_checkpoint(recovery_point);
     }
 }
 

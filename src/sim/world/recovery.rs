@@ -1,6 +1,6 @@
 //! The start of a life: checkpoint, logs, replay, new checkpoint, in the broker's order.
 
-use super::life::Life;
+use super::life::{Life, note_checkpoint};
 use super::{
     ByPartition, Ended, PARTITIONS, Planted, World, commit_dir, commit_settings, data_dir,
     identity, log_settings, partition_of, shared, tp,
@@ -47,6 +47,7 @@ pub(super) fn run(world: &mut World) -> Result<Life, Ended> {
     work.run(&*files)?;
     checkpoint_file::write(&*files, data_dir(), commit_log.last(), false, known.values())?;
     commit_log.release(commit_log.last().sequence);
+    note_checkpoint(&logs, &known);
     for log in &logs {
         log.view().advance(&log.end());
     }
