@@ -422,8 +422,8 @@ impl<'a> Recovery<'a> {
         Ok(())
     }
 
-    /// Producers that are known from a snapshot only: the batches they stand for are deleted. A
-    /// snapshot from beyond the log's end tells of what is gone.
+    /// Producers that are known from a snapshot only: the batches they stand for are deleted. The
+    /// latest snapshot that is whole counts; one from beyond the log's end tells of what is gone.
     fn recall_snapshots(&mut self, snapshots: &mut Vec<i64>) -> io::Result<()> {
         let name = |offset: i64| self.dir.join(format!("{offset:020}.snapshot"));
         for offset in snapshots.extract_if(.., |offset| *offset > self.end) {
@@ -433,11 +433,12 @@ impl<'a> Recovery<'a> {
         if self.clean {
             return Ok(());
         }
-        let Some(latest) = snapshots.last() else { return Ok(()) };
-        let bytes = self.store.read_small(&name(*latest))?.unwrap_or_default();
-        let Ok(states) = snapshot::decode(&bytes, self.now_ms) else { return Ok(()) };
-        for state in states {
-            self.producers.recall(state);
+        for offset in snapshots.iter().rev() {
+            let bytes = self.store.read_small(&name(*offset))?.unwrap_or_default();
+            if let Ok(states) = snapshot::decode(&bytes, self.now_ms) {
+                states.into_iter().for_each(|state| self.producers.recall(state));
+                break;
+            }
         }
         Ok(())
     }
