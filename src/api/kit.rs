@@ -63,6 +63,10 @@ impl PartitionHost for InternalOnly {
         Ok(())
     }
 
+    fn forget(&self, topics: &[Arc<Topic>]) {
+        self.0.forget(topics);
+    }
+
     fn configure(&self, _: &Catalog, _: &Topic) {}
 
     fn reconfigure(&self, _: &Catalog) {}

@@ -12,12 +12,15 @@ use tokio::sync::oneshot;
 use super::Shards;
 use super::checkpointer::{Collected, Sources};
 use super::control::{Control, Opening};
+use super::coordinator::cluster::info;
 use super::metadata::PartitionHost;
-use super::registry::TopicRules;
+use super::registry::{Partition, TopicRules};
 use crate::base::fault::{Code, Fault};
 use crate::base::ids::TopicPartition;
 use crate::base::settings::{BrokerConfig, CompressionType, TopicSettings};
 use crate::catalog::{BrokerScope, Catalog, Topic};
+use crate::coord::cluster::TopicInfo;
+use crate::coord::group::{GROUPS_TOPIC, offsets};
 use crate::log::cache::LogStore;
 use crate::log::checkpoint::PartitionCheckpoint;
 use crate::log::settings::LogSettings;
@@ -192,6 +195,21 @@ impl PartitionHost for Host {
         let catalog = Catalog::empty(0, topic.created_at_start);
         let opening = self.defaults.opening(&catalog, topic, &self.defaults.config);
         self.take_away(&opening, 0..topic.partitions)
+    }
+
+    fn forget(&self, topics: &[Arc<Topic>]) {
+        let gone: Arc<[TopicInfo]> = topics.iter().map(info).collect();
+        let mut coordinators = self.shards.registry().all();
+        coordinators.retain(|partition| partition.topic_name == GROUPS_TOPIC);
+        let ask = |partition: Arc<Partition>| {
+            let command = offsets::Command::TopicsDeleted(Arc::clone(&gone));
+            self.shards.coordinate(partition.tp, command.into()).ok()
+        };
+        let asked: Vec<_> = coordinators.into_iter().filter_map(ask).collect();
+        for answer in asked {
+            // One that is being built looks for topics that are gone once it is ready.
+            let _ = answer.blocking_recv();
+        }
     }
 
     fn configure(&self, catalog: &Catalog, topic: &Topic) {

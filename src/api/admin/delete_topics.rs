@@ -10,12 +10,10 @@ use rustc_hash::FxHashSet;
 
 use super::{duplicate, outcomes, repeated};
 use crate::api::endpoint::{Begun, Cx, Endpoint};
-use crate::api::{Services, text};
+use crate::api::text;
 use crate::base::fault::{Code, Fault};
 use crate::base::ids::Uuid;
 use crate::catalog::{Catalog, Change, Command, TopicKey};
-use crate::coord::cluster::TopicInfo;
-use crate::coord::group::offsets;
 
 /// v1 throttle time. v2 throttled after the answer. v3 its own code where deletion is disabled.
 /// v4 flexible. v5 messages. v6 topics by id, and ids in the answer.
@@ -42,7 +40,6 @@ impl Endpoint for DeleteTopics {
         let pending = services.metadata.submit(commands);
         Begun::later(async move {
             let outcomes = outcomes(pending.wait().await, wanted.len());
-            forget_offsets(&services, &outcomes);
             let told = wanted.into_iter().zip(outcomes).map(|(topic, outcome)| match outcome {
                 Ok(change) => topic.deleted(&change),
                 Err(fault) => topic.failed(&fault),
@@ -50,24 +47,6 @@ impl Endpoint for DeleteTopics {
             results.extend(told);
             DeleteTopicsResponse::default().with_responses(results)
         })
-    }
-}
-
-/// Committed offsets go with their topic. Nobody waits for that: what groups ask later comes behind
-/// it, and coordinators that are not here now look for themselves when they begin.
-fn forget_offsets(services: &Services, outcomes: &[Result<Change, Fault>]) {
-    let gone = |outcome: &Result<Change, Fault>| match outcome {
-        Ok(Change::TopicDeleted(topic)) => Some(TopicInfo {
-            id: topic.id,
-            name: Arc::clone(&topic.name),
-            partitions: topic.partitions,
-        }),
-        _ => None,
-    };
-    let topics: Arc<[TopicInfo]> = outcomes.iter().filter_map(gone).collect();
-    if !topics.is_empty() {
-        let command = || offsets::Command::TopicsDeleted(Arc::clone(&topics)).into();
-        drop(services.groups.ask_all(command));
     }
 }
 

@@ -34,7 +34,8 @@ impl Snapshot {
     }
 }
 
-fn info(topic: &Arc<Topic>) -> TopicInfo {
+/// What coordinators know of a topic.
+pub(in crate::shard) fn info(topic: &Arc<Topic>) -> TopicInfo {
     TopicInfo { id: topic.id, name: Arc::clone(&topic.name), partitions: topic.partitions }
 }
 

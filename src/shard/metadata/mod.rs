@@ -44,6 +44,9 @@ pub trait PartitionHost: Send {
     /// # Errors
     /// If files may be left; the topic is tried again at the next start.
     fn remove(&self, topic: &Topic) -> Result<(), Fault>;
+    /// Topics are deleted: what is kept about them elsewhere goes too. Returns when that is
+    /// durable, before a topic of the same name can be created.
+    fn forget(&self, topics: &[Arc<Topic>]);
     /// Applies a topic's changed configs.
     fn configure(&self, catalog: &Catalog, topic: &Topic);
     /// Applies changed dynamic broker configs, to all topics that inherit them.

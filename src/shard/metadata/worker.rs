@@ -210,6 +210,10 @@ impl<H: PartitionHost> Worker<H> {
 
     /// Removes the files of deleted topics, and forgets the topics whose files are gone.
     fn remove(&mut self, topics: Vec<Arc<Topic>>) -> io::Result<()> {
+        if topics.is_empty() {
+            return Ok(());
+        }
+        self.host.forget(&topics);
         let mut round = self.store.round();
         for topic in topics {
             match self.host.remove(&topic) {
