@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use klamm::base::metrics::Metrics;
+use klamm::base::metrics::{Metrics, Text};
 use klamm::base::settings::Address;
-use klamm::ops::http::{HttpServer, Probes};
+use klamm::ops::http::{HttpServer, Probes, Scrape};
 use tokio::runtime::Runtime;
 
 fn loopback(port: u16) -> Address {
@@ -23,7 +23,7 @@ struct Running {
 
 fn start() -> Running {
     let ready = Arc::new(AtomicBool::new(false));
-    let metrics = Metrics::default();
+    let metrics = Arc::new(Metrics::default());
     metrics.produce_records.add(7);
     let is_ready = Arc::clone(&ready);
     let probes = Probes {
@@ -31,7 +31,11 @@ fn start() -> Running {
             true => Ok(()),
             false => Err("recovering".into()),
         }),
-        metrics: Box::new(move |text| metrics.render(text)),
+        metrics: Box::new(move || {
+            let mut text = Text::default();
+            metrics.render(&mut text);
+            Box::pin(async { text })
+        }),
     };
     let runtime = Runtime::new().unwrap();
     let server = runtime.block_on(HttpServer::start(&loopback(0), probes)).unwrap();
@@ -115,7 +119,8 @@ fn a_page_in_a_browser_cannot_command_the_broker() {
 #[test]
 fn a_taken_port_is_told_with_a_remedy() {
     let server = start();
-    let probes = Probes { ready: Box::new(|| Ok(())), metrics: Box::new(|_| {}) };
+    let metrics = Box::new(|| Box::pin(async { Text::default() }) as Scrape);
+    let probes = Probes { ready: Box::new(|| Ok(())), metrics };
     let runtime = Runtime::new().unwrap();
     let address = loopback(server.address.port());
     let error = runtime.block_on(HttpServer::start(&address, probes)).err().expect("taken");

@@ -2,8 +2,10 @@
 //! data directory is open, and says so.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use super::storage::Storage;
+use crate::api::groups::Groups;
 use crate::base::metrics::{CommitMetrics, CompactionMetrics, Metrics, Text, sampled};
 use crate::ops::http::Probes;
 use crate::ops::process::Usage;
@@ -11,6 +13,9 @@ use crate::server::Gauges;
 use crate::shard::failed::Failed;
 use crate::shard::metrics as partitions;
 use crate::shard::registry::Registry;
+
+/// How long a scrape waits for the coordinators: they wait for the disk.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Shared by the broker, which fills it in as it starts, and the endpoint, which reads it.
 pub struct Status {
@@ -24,6 +29,7 @@ struct Serving {
     registry: Arc<Registry>,
     commits: Arc<CommitMetrics>,
     compaction: Arc<CompactionMetrics>,
+    groups: Groups,
     server: Gauges,
 }
 
@@ -35,11 +41,13 @@ impl Status {
 
     /// Clients are served from now on.
     pub fn serving(&self, storage: &Storage, server: Gauges) {
+        let (shards, metadata) = (Arc::clone(&storage.shards), Arc::clone(&storage.metadata));
         let serving = Serving {
             failed: storage.failed.clone(),
             registry: Arc::clone(storage.shards.registry()),
             commits: Arc::clone(storage.commits.stats()),
             compaction: Arc::clone(&storage.compaction),
+            groups: Groups::new(shards, metadata),
             server,
         };
         assert!(self.serving.set(serving).is_ok(), "the broker starts once");
@@ -51,7 +59,10 @@ impl Status {
         let (ready, metrics) = (Arc::clone(self), Arc::clone(self));
         Probes {
             ready: Box::new(move || ready.check()),
-            metrics: Box::new(move |text| metrics.render(text)),
+            metrics: Box::new(move || {
+                let status = Arc::clone(&metrics);
+                Box::pin(async move { status.render().await })
+            }),
         }
     }
 
@@ -65,16 +76,27 @@ impl Status {
         }
     }
 
-    fn render(&self, text: &mut Text) {
-        text.single(&sampled::BUILD_INFO, &[("version", env!("CARGO_PKG_VERSION"))], 1);
-        self.metrics.render(text);
-        if let Some(serving) = self.serving.get() {
-            serving.server.render(text);
-            serving.commits.render(text);
-            serving.compaction.render(text);
-            partitions::render(&serving.registry, text);
+    async fn render(&self) -> Text {
+        let mut text = Text::default();
+        let out = &mut text;
+        let serving = self.serving.get();
+        let survey = match serving {
+            Some(serving) => tokio::time::timeout(PATIENCE, serving.groups.survey()).await.ok(),
+            None => None,
+        };
+        out.single(&sampled::BUILD_INFO, &[("version", env!("CARGO_PKG_VERSION"))], 1);
+        self.metrics.render(out);
+        if let Some(serving) = serving {
+            serving.server.render(out);
+            serving.commits.render(out);
+            serving.compaction.render(out);
+            partitions::render(&serving.registry, out);
+            if let Some(survey) = survey {
+                serving.groups.render(&survey, out);
+            }
         }
-        Usage::now().render(text);
+        Usage::now().render(out);
+        text
     }
 }
 
@@ -82,14 +104,12 @@ impl Status {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_broker_that_still_opens_its_data_is_alive_and_not_ready() {
+    #[tokio::test]
+    async fn a_broker_that_still_opens_its_data_is_alive_and_not_ready() {
         let probes = Status::starting().probes();
         let reason = (probes.ready)().expect_err("nothing is served yet");
         assert!(reason.contains("being opened"), "{reason}");
-        let mut text = Text::default();
-        (probes.metrics)(&mut text);
-        let text = text.finish();
+        let text = (probes.metrics)().await.finish();
         assert!(text.contains("klamm_build_info{version=\"") && text.contains("resident_bytes"));
     }
 }

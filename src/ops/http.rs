@@ -6,8 +6,10 @@
 //! Requests that change something must be JSON and name one of our own addresses as their host,
 //! so that no page in a browser can command the broker.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Router;
@@ -26,12 +28,15 @@ use crate::base::settings::Address;
 
 const MAX_BODY_BYTES: usize = 64 << 10;
 
+/// Metrics on their way.
+pub type Scrape = Pin<Box<dyn Future<Output = Text> + Send>>;
+
 /// What the endpoint asks the broker. Called on worker threads: must not block.
 pub struct Probes {
     /// `Err` says in a sentence why clients can't be served now.
     pub ready: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
-    /// Writes all metrics.
-    pub metrics: Box<dyn Fn(&mut Text) + Send + Sync>,
+    /// All metrics, within a bounded time.
+    pub metrics: Box<dyn Fn() -> Scrape + Send + Sync>,
 }
 
 /// An error as clients get it.
@@ -138,8 +143,7 @@ async fn ready(State(probes): State<Arc<Probes>>) -> Result<Json<Health>, ApiErr
 }
 
 async fn metrics(State(probes): State<Arc<Probes>>) -> impl IntoResponse {
-    let mut text = Text::default();
-    (probes.metrics)(&mut text);
+    let text = (probes.metrics)().await;
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text.finish())
 }
 

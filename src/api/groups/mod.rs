@@ -10,6 +10,7 @@ pub mod heartbeat;
 pub mod join_group;
 pub mod leave_group;
 pub mod list_groups;
+mod metrics;
 pub mod offset_commit;
 pub mod offset_delete;
 pub mod offset_fetch;

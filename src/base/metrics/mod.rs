@@ -137,6 +137,30 @@ pub mod sampled {
         help: "First readable offset of a partition.",
         kind: "gauge",
     };
+    pub const GROUP_COUNT: Family =
+        Family { name: "klamm_group_count", help: "Groups by type and state.", kind: "gauge" };
+    pub const GROUP_MEMBERS: Family =
+        Family { name: "klamm_group_members", help: "Members of all groups.", kind: "gauge" };
+    pub const GROUP_COMMITS: Family = Family {
+        name: "klamm_group_commits_total",
+        help: "Offsets committed since the coordinators were built.",
+        kind: "counter",
+    };
+    pub const GROUP_REBALANCES: Family = Family {
+        name: "klamm_group_rebalances_total",
+        help: "Rebalances of groups since the coordinators were built.",
+        kind: "counter",
+    };
+    pub const GROUP_LAG: Family = Family {
+        name: "klamm_group_lag_records",
+        help: "Records that a group has not committed yet in a partition.",
+        kind: "gauge",
+    };
+    pub const GROUP_LAG_LEFT_OUT: Family = Family {
+        name: "klamm_group_lag_left_out",
+        help: "Committed offsets whose lag is not shown because there are too many.",
+        kind: "gauge",
+    };
     pub const PROCESS_RESIDENT_BYTES: Family = Family {
         name: "klamm_process_resident_bytes",
         help: "Resident memory of the broker.",

@@ -12,6 +12,7 @@ pub(crate) mod kit;
 pub mod offsets;
 pub mod record;
 pub mod settings;
+pub mod survey;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use consumer::Consumer;
 use offsets::Offsets;
 use record::Record;
 use settings::GroupSettings;
+use survey::{Counts, Survey};
 
 /// The topic whose partitions hold what groups store. Kafka's name.
 pub const GROUPS_TOPIC: &str = "__consumer_offsets";
@@ -35,6 +37,10 @@ pub enum Command {
     Classic(classic::Command),
     Consumer(consumer::Command),
     Offsets(offsets::Command),
+    /// Looks at all groups, and names at most so many committed offsets.
+    Survey {
+        most_offsets: usize,
+    },
 }
 
 /// The answer to a [`Command`], by the part that gave it.
@@ -43,6 +49,7 @@ pub enum Reply {
     Classic(classic::Reply),
     Consumer(consumer::Reply),
     Offsets(offsets::Reply),
+    Survey(Survey),
 }
 
 /// What a deadline is for.
@@ -80,32 +87,36 @@ pub enum Kind {
 
 /// All groups of the partition.
 #[derive(Debug, Default)]
-pub struct GroupMap(FxHashMap<Arc<str>, Group>);
+pub struct GroupMap {
+    groups: FxHashMap<Arc<str>, Group>,
+    /// What was done since the machine was built.
+    counts: Counts,
+}
 
 impl GroupMap {
     #[must_use]
     pub fn get(&self, id: &str) -> Option<&Group> {
-        self.0.get(id)
+        self.groups.get(id)
     }
 
     pub fn get_mut(&mut self, id: &str) -> Option<&mut Group> {
-        self.0.get_mut(id)
+        self.groups.get_mut(id)
     }
 
     /// The group, made if it is not there.
     pub fn entry(&mut self, id: &str) -> &mut Group {
-        if !self.0.contains_key(id) {
+        if !self.groups.contains_key(id) {
             let id: Arc<str> = Arc::from(id);
             let group =
                 Group { id: Arc::clone(&id), kind: Kind::default(), offsets: Offsets::default() };
-            self.0.insert(id, group);
+            self.groups.insert(id, group);
         }
-        self.0.get_mut(id).expect("it was just made")
+        self.groups.get_mut(id).expect("it was just made")
     }
 
     /// Forgets a group of which nothing is stored any more.
     pub fn remove(&mut self, id: &str) {
-        self.0.remove(id);
+        self.groups.remove(id);
     }
 
     /// Forgets a group of which nothing is left: no offset, and no protocol's state.
@@ -117,11 +128,11 @@ impl GroupMap {
 
     /// Forgets all groups of which nothing is left.
     pub fn prune_all(&mut self) {
-        self.0.retain(|_, group| !group.is_nothing());
+        self.groups.retain(|_, group| !group.is_nothing());
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Group> {
-        self.0.values()
+        self.groups.values()
     }
 
     /// Takes in what is stored, on the live path as at start.
@@ -145,6 +156,7 @@ pub struct Cx<'a> {
 impl Cx<'_> {
     /// Stores a record: the only way in which durable state changes.
     pub fn store(&mut self, groups: &mut GroupMap, record: Record) {
+        groups.counts.note(&record);
         self.effects.records.push(record.encode());
         groups.replay(record);
     }
@@ -190,6 +202,9 @@ impl Machine for Groups {
             Command::Classic(command) => classic::handle(groups, cx, caller, command),
             Command::Consumer(command) => consumer::handle(groups, cx, caller, command),
             Command::Offsets(command) => offsets::handle(groups, cx, caller, command),
+            Command::Survey { most_offsets } => {
+                cx.effects.reply(caller, Reply::Survey(survey::survey(groups, most_offsets)));
+            }
         });
     }
 

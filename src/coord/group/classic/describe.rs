@@ -74,7 +74,7 @@ fn topics_of_subscription(metadata: &Bytes) -> Result<Vec<String>, Short> {
 }
 
 /// Lists what passes the filters, in no order.
-pub(super) fn list(groups: &GroupMap, filter: &List) -> Vec<Listed> {
+pub(in crate::coord::group) fn list(groups: &GroupMap, filter: &List) -> Vec<Listed> {
     let passes = |names: &[String], name: &str| {
         names.is_empty() || names.iter().any(|wanted| wanted.trim().eq_ignore_ascii_case(name))
     };

@@ -27,6 +27,7 @@ pub use command::{
     Leave, Leaver, List, Listed, Reply, Sync, Synced,
 };
 pub use describe::CONSUMER_PROTOCOL_TYPE;
+pub(super) use describe::list;
 pub(in crate::coord::group) use member::Wait;
 pub use member::{Member, Protocol};
 pub use session::check_commit;

@@ -118,6 +118,7 @@ impl Turn<'_, '_> {
     }
 
     fn begin_generation(&mut self) {
+        self.groups.counts.rebalances += 1;
         let group = self.group();
         group.generation = next_generation(group.generation);
         group.protocol = group.elect_protocol();

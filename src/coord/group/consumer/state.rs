@@ -116,6 +116,12 @@ impl Consumer {
         }
     }
 
+    /// Members.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
