@@ -21,7 +21,7 @@ const RANKS: [&[&str]; 8] = [
 
 /// Crates and modules that only some folders may name.
 const DOORS: [(&str, &[&str]); 3] = [
-    ("tokio::", &["server", "ops", "cli", "shard", "api", "broker", "main"]),
+    ("tokio::", &["server", "ops", "cli", "shard", "api", "broker", "main", "sim"]),
     ("std::fs", &["store", "ops", "cli", "broker", "main"]),
     ("thread::Builder", &["store", "shard", "server", "ops", "cli", "broker", "main", "sim"]),
 ];

@@ -5,6 +5,7 @@
 
 #![expect(clippy::print_stdout, reason = "the run's counts are part of its result")]
 
+use klamm::sim::offsets;
 use klamm::sim::world::{Planted, Tally, run};
 
 fn number(name: &str, default: u64) -> u64 {
@@ -49,12 +50,43 @@ fn no_promise_is_broken_whatever_the_disk_does() {
 }
 
 #[test]
+fn no_offset_goes_back_whatever_the_disk_does() {
+    let first = number("KLAMM_SIM_FIRST", 0);
+    let mut all = offsets::Tally::default();
+    for seed in first..first + number("KLAMM_SIM_SEEDS", 200) {
+        let tally = offsets::run(seed, offsets::Planted::None).unwrap_or_else(|broken| {
+            panic!("seed {seed}: {broken}; again: KLAMM_SIM_FIRST={seed} KLAMM_SIM_SEEDS=1")
+        });
+        all.committed += tally.committed;
+        all.fetched += tally.fetched;
+        all.refused += tally.refused;
+        all.recoveries += tally.recoveries;
+        all.disk_steps += tally.disk_steps;
+    }
+    println!("{all:?}");
+    assert!(all.committed > 0 && all.fetched > 0 && all.refused > 0 && all.recoveries > 0);
+}
+
+#[test]
+fn planted_bugs_of_the_coordinator_are_caught() {
+    for planted in [offsets::Planted::TellAtOnce, offsets::Planted::SkipSync] {
+        let caught =
+            (0..50).filter_map(|seed| offsets::run(seed, planted).err()).collect::<Vec<_>>();
+        println!("{planted:?}: {} of 50 seeds, e.g. {:?}", caught.len(), caught.first());
+        assert!(!caught.is_empty(), "{planted:?} was not noticed");
+    }
+}
+
+#[test]
 fn the_same_seed_gives_the_same_run() {
     for seed in [1, 77, 4_242] {
         let first = run(seed, Planted::None).unwrap();
         assert!(first.disk_steps > 100);
         assert_eq!(run(seed, Planted::None).unwrap(), first);
     }
+    let offsets = |seed| offsets::run(seed, offsets::Planted::None).unwrap();
+    assert_eq!(offsets(5), offsets(5));
+    assert_ne!(offsets(5).digest, offsets(6).digest);
     assert_ne!(run(1, Planted::None).unwrap().digest, run(2, Planted::None).unwrap().digest);
 }
 

@@ -7,5 +7,6 @@
 
 pub mod disk;
 pub mod ledger;
+pub mod offsets;
 pub mod random;
 pub mod world;

@@ -177,6 +177,17 @@ where
         }
     }
 
+    /// Invariants of all machines that serve, for tests and the simulator.
+    ///
+    /// # Errors
+    /// The first that does not hold.
+    pub fn check(&self) -> Result<(), String> {
+        self.machines.values().try_for_each(|hosted| match &hosted.state {
+            State::Active(machine) => machine.check(),
+            State::Down | State::Loading(_) => Ok(()),
+        })
+    }
+
     /// When [`Host::round`] has something to do of its own.
     #[must_use]
     pub fn wake_at(&self) -> Option<Duration> {
