@@ -37,7 +37,7 @@ impl Group {
         assign(assignor, &subscribers)
     }
 
-    fn from_nothing(&self, assignor: Assignor) -> Vec<Partitions> {
+    fn assign_anew(&self, assignor: Assignor) -> Vec<Partitions> {
         self.assign(assignor, &vec![Partitions::new(); self.wants.len()])
     }
 
@@ -176,7 +176,7 @@ proptest! {
     #[test]
     fn range_cuts_topics_of_one_size_alike(members in 1_usize..7, size in 0_i32..20) {
         let group = Group { wants: vec![BTreeSet::from([0, 1]); members], sizes: vec![size; 2] };
-        let assigned = group.from_nothing(Assignor::Range);
+        let assigned = group.assign_anew(Assignor::Range);
         group.check(&assigned);
         for partitions in &assigned {
             prop_assert_eq!(partitions.get(&topic(0)), partitions.get(&topic(1)));
@@ -191,7 +191,7 @@ proptest! {
 #[test]
 fn range_gives_the_extra_partitions_to_the_first_members() {
     let group = Group { wants: vec![BTreeSet::from([0, 1]); 2], sizes: vec![3, 3] };
-    let assigned = group.from_nothing(Assignor::Range);
+    let assigned = group.assign_anew(Assignor::Range);
     let both = |partitions: &[i32]| -> Partitions {
         [topic(0), topic(1)].map(|t| (t, partitions.iter().copied().collect())).into()
     };
@@ -221,7 +221,7 @@ fn range_places_static_members_first_by_instance() {
 fn a_thousand_uneven_members_are_shared_out() {
     let wants = (0..1000).map(|n| BTreeSet::from([n % 10, (n + 3) % 10])).collect();
     let group = Group { wants, sizes: vec![300; 10] };
-    let assigned = group.from_nothing(Assignor::Uniform);
+    let assigned = group.assign_anew(Assignor::Uniform);
     group.check(&assigned);
     assert!(spread(&assigned) <= 2, "{:?}", counts(&assigned));
 }

@@ -46,8 +46,12 @@ pub(super) fn assign(subscribers: &Subscribers<'_>) -> Vec<Partitions> {
     for topic in &topics {
         balance.share_out(*topic, subscribers.count(*topic));
     }
-    while topics.iter().fold(false, |moved, t| balance.even_out(*t, subscribers.count(*t)) || moved)
-    {
+    let mut moved = true;
+    while moved {
+        moved = false;
+        for topic in &topics {
+            moved |= balance.even_out(*topic, subscribers.count(*topic));
+        }
     }
 
     let mut assigned = vec![Partitions::new(); members.len()];

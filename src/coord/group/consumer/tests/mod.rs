@@ -2,6 +2,7 @@
 
 mod bed;
 mod members;
+mod migration;
 mod random;
 mod subscriptions;
 mod targets;
