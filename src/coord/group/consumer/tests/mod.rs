@@ -4,5 +4,6 @@ mod bed;
 mod members;
 mod migration;
 mod random;
+mod size;
 mod subscriptions;
 mod targets;
