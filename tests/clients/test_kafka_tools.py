@@ -169,6 +169,37 @@ def test_kafka_log_dirs(tool, make_topic, all_clients):
     assert sizes[f"{topic}-0"] > 2000 and sizes[f"{topic}-1"] == 0
 
 
+def test_kafka_consumer_groups_of_a_simple_group(tool, make_topic, all_clients):
+    """Offsets alone, as an operator plants, looks at, moves and deletes them."""
+    topic, group = make_topic(2), "simple-group"
+    all_clients["java"].produce(topic, corpus.numbered(30))
+
+    def consumer_groups(*words):
+        return tool("consumer.group.ConsumerGroupCommand", *words)
+
+    def described():
+        """Committed offset, end of log and lag by partition."""
+        printed = consumer_groups("--describe", "--group", group)
+        rows = re.findall(rf"^{group}\s+{topic}\s+(\d+)\s+(\d+)\s+(\d+)\s+(\d+)", printed, re.MULTILINE)
+        return {int(partition): tuple(map(int, rest)) for partition, *rest in rows}
+
+    everything = ["--group", group, "--topic", topic, "--reset-offsets", "--execute"]
+    consumer_groups(*everything, "--to-earliest")
+    assert described() == {0: (0, 30, 30), 1: (0, 0, 0)}
+    consumer_groups(*everything, "--to-latest")
+    assert described() == {0: (30, 30, 0), 1: (0, 0, 0)}
+    consumer_groups("--group", group, "--topic", f"{topic}:0", "--reset-offsets", "--execute", "--shift-by", "-12")
+    assert described()[0] == (18, 30, 12)
+    assert group in consumer_groups("--list").split()
+    assert re.search(rf"^{group} .* Empty +0$", consumer_groups("--describe", "--group", group, "--state"), re.MULTILINE)
+
+    assert "Successful" in consumer_groups("--delete-offsets", "--group", group, "--topic", f"{topic}:1")
+    assert described() == {0: (18, 30, 12)}
+    assert "was successful" in consumer_groups("--delete", "--group", group)
+    assert group not in consumer_groups("--list").split()
+    assert "GroupIdNotFoundException" in consumer_groups("--describe", "--group", group)
+
+
 def test_kafka_broker_api_versions(tool):
     printed = tool("BrokerApiVersionsCommand")
     supported = {m[1]: m[2] for m in re.finditer(r"^\s+(\w+)\(\d+\): (\S+)", printed, re.MULTILINE)}
