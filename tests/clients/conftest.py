@@ -2,6 +2,7 @@
 what each client was seen to do."""
 
 import itertools
+import subprocess
 from collections import defaultdict
 
 import pytest
@@ -10,6 +11,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 import peers
 from harness import broker as brokers, wait
 
+STARTER = brokers.ROOT / "compat" / "peers" / "kafka"
 NAMES = itertools.count(1)
 RESULTS = defaultdict(lambda: defaultdict(int))
 REASONS = defaultdict(set)
@@ -67,6 +69,33 @@ def make_topic(admin):
         wait.until(led, f"leaders of {name}")
         return name
     return make
+
+
+def run_tool(name, *words, stdin=""):
+    """Runs a class of Kafka's tools to its end; its exit code and all it printed."""
+    done = subprocess.run([STARTER, "tool", name, *words], input=stdin, capture_output=True, text=True, timeout=90)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture
+def tool(broker):
+    """Runs a tool class against the broker; returns what it printed."""
+    def run(name, *words, stdin="", connect="--bootstrap-server"):
+        connection = [connect, broker.bootstrap] if connect else []
+        code, out, errors = run_tool(name, *words, *connection, stdin=stdin)
+        assert code == 0, f"{name} exited {code}:\n{out}\n{errors}"
+        return out
+    return run
+
+
+@pytest.fixture
+def refused(broker):
+    """Runs a tool class that must fail; returns what it printed."""
+    def run(name, *words):
+        code, out, errors = run_tool(name, *words, "--bootstrap-server", broker.bootstrap)
+        assert code == 1, f"{name} exited {code}:\n{out}\n{errors}"
+        return out + errors
+    return run
 
 
 def pytest_runtest_logreport(report):

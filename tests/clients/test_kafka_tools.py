@@ -2,31 +2,16 @@
 
 import json
 import re
-import subprocess
 
 import pytest
 
 import records as corpus
-from harness import broker as brokers, wait
-
-STARTER = brokers.ROOT / "compat" / "peers" / "kafka"
+from harness import wait
 
 
 @pytest.fixture(autouse=True)
 def named(record_property):
     record_property("client", "java")
-
-
-@pytest.fixture
-def tool(broker):
-    """Runs a tool class against the broker; returns what it printed."""
-    def run(name, *words, stdin="", connect="--bootstrap-server"):
-        connection = [connect, broker.bootstrap] if connect else []
-        done = subprocess.run([STARTER, "tool", name, *words, *connection], input=stdin,
-                              capture_output=True, text=True, timeout=90)
-        assert done.returncode == 0, f"{name} exited {done.returncode}:\n{done.stdout}\n{done.stderr}"
-        return done.stdout
-    return run
 
 
 def test_kafka_topics(tool):
@@ -55,17 +40,6 @@ def test_kafka_configs(tool, make_topic):
 def test_kafka_configs_of_a_broker(tool):
     everything = tool("kafka.admin.ConfigCommand", "--entity-type", "brokers", "--entity-name", "1", "--describe", "--all")
     assert "num.partitions=4" in everything
-
-
-@pytest.fixture
-def refused(broker):
-    """Runs a tool class that must fail; returns what it printed."""
-    def run(name, *words):
-        done = subprocess.run([STARTER, "tool", name, *words, "--bootstrap-server", broker.bootstrap],
-                              capture_output=True, text=True, timeout=90)
-        assert done.returncode == 1, f"{name} exited {done.returncode}:\n{done.stdout}\n{done.stderr}"
-        return done.stdout + done.stderr
-    return run
 
 
 def test_kafka_topics_as_scripts_use_it(tool, refused):
