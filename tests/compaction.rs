@@ -4,6 +4,8 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -194,4 +196,45 @@ fn a_topic_is_compacted_from_the_moment_its_config_says_so() {
     topics::alter(&mut client, &updates.topic, "cleanup.policy", "compact");
     updates.wait_until_compacted(&mut client);
     updates.check(&mut client);
+}
+
+/// A sample of `/metrics` without labels.
+fn metric(broker: &Broker, name: &str) -> u64 {
+    let mut socket = TcpStream::connect(broker.http()).expect("the endpoint accepts");
+    socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    socket.read_to_string(&mut text).expect("a whole answer");
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().expect("a number")
+}
+
+#[test]
+fn a_damaged_partition_is_left_alone_and_the_others_go_on() {
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let calm = ["log.cleaner.enable=false"];
+    let broker = Broker::start_with(scratch.path(), &calm);
+    let mut client = broker.connect();
+    let mut damaged = Updates::create(&mut client, "damaged", COMPACT);
+    let mut whole = Updates::create(&mut client, "whole", COMPACT);
+    damaged.produce(&mut client, 10);
+    whole.produce(&mut client, 30);
+    assert!(broker.stop().success());
+    let name = format!("data/{}-0/{:020}.log", damaged.topic.0.as_str(), 4);
+    let path = scratch.path().join(name);
+    let mut bytes = std::fs::read(&path).expect("the third segment");
+    bytes[100] ^= 1;
+    std::fs::write(&path, bytes).expect("damage");
+    let broker = Broker::start_with(scratch.path(), EAGER);
+    let mut client = broker.connect();
+    whole.wait_until_compacted(&mut client);
+    whole.check(&mut client);
+    let told = (0..READS).any(|_| {
+        // Held back by the broker, as nothing comes.
+        fetch(&mut client, &whole.topic, whole.end);
+        metric(&broker, "klamm_compaction_uncleanable_partitions") == 1
+    });
+    assert!(told && metric(&broker, "klamm_compaction_removed_records_total") > 0);
+    let log = std::fs::read_to_string(scratch.path().join("broker.log")).expect("the log");
+    let lines = log.lines().filter(|line| line.contains("is not compacted until the next start"));
+    assert_eq!(lines.count(), 1, "{log}");
 }

@@ -83,8 +83,15 @@ impl PartitionView {
             let near = indexed.map(|entry| segment.base_offset() + i64::from(entry.last_offset));
             let near = near.filter(|offset| *offset < end_offset).unwrap_or(log_start);
             let from = segment.position_before(near)?;
-            let walk = Walk { segment, file: segment.file()?, from, end };
-            if let Some(placed) = walk.newest(log_start, known)? {
+            let mut walk = Walk { segment, file: segment.file()?, from, end };
+            let mut placed = walk.newest(log_start, known)?;
+            let found_ms = placed.map_or(-1, |placed| placed.header.max_timestamp_ms);
+            if indexed.is_some_and(|entry| found_ms < entry.timestamp_ms) {
+                // The batch that the index names has no record that counts any more.
+                walk.from = segment.position_before(log_start)?;
+                placed = walk.newest(log_start, known)?;
+            }
+            if let Some(placed) = placed {
                 newest = Some((walk, placed));
             }
         }
@@ -138,7 +145,9 @@ impl Walk<'_> {
         let mut newest_ms = known_ms;
         self.first(|placed| {
             let header = &placed.header;
-            if header.last_offset() >= log_start && header.max_timestamp_ms > newest_ms {
+            // What compaction has emptied keeps its time, but has no record to name.
+            let counts = header.record_count > 0 && header.last_offset() >= log_start;
+            if counts && header.max_timestamp_ms > newest_ms {
                 newest_ms = header.max_timestamp_ms;
                 newest = Some(*placed);
             }

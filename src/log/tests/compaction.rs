@@ -422,3 +422,34 @@ fn what_waits_too_long_for_compaction_is_sealed() {
         "an empty one waits for nothing"
     );
 }
+
+#[test]
+fn times_and_deletions_work_on_what_is_left() {
+    let mut rig = Rig::new(settings());
+    let timed = |n: i64, key: u8| Batch::keyed(&[(key, Some(vec![0; 150]))]).dated(NOW_MS + n);
+    // The newest record of all is superseded by an older one, in the last batch of a segment.
+    for (n, key) in [(1, b'a'), (2, b'b'), (9, b'c'), (3, b'd'), (4, b'c'), (5, b'e'), (6, b'f')] {
+        rig.publish(&timed(n, key));
+    }
+    assert!(rig.view().segments()[1].base_offset() == 3, "three batches fill a segment");
+    assert_eq!(rig.view().offset_of_max_timestamp().unwrap().unwrap().offset, 2);
+    compact(&mut rig.log, 0, wide_map(), usize::MAX, NOW_MS).unwrap();
+    assert_eq!(rig.view().offset_of_max_timestamp().unwrap().unwrap().offset, 6);
+    let at = |n: i64| rig.view().offset_for_time(NOW_MS + n).unwrap().map(|found| found.offset);
+    assert_eq!([at(1), at(3), at(6), at(7)], [Some(0), Some(3), Some(6), None]);
+    // A fetch into the hole begins with the batch that covers it.
+    assert_eq!(rig.batches(&rig.read(2, 1).unwrap()), [(2, 2)]);
+    assert_eq!(rig.log.delete_records(4).unwrap(), 4);
+    assert_eq!(rig.log.retain(NOW_MS).unwrap().len(), 1);
+    assert_eq!(records_from(&rig.log, 4).iter().map(|r| r.0).collect::<Vec<_>>(), [4, 5, 6]);
+}
+
+#[test]
+fn retention_by_time_goes_on_where_compaction_has_been() {
+    let both = LogSettings { cleanup_delete: true, retention_ms: 1_000, ..settings() };
+    let mut rig = busy(both);
+    compact(&mut rig.log, 0, wide_map(), usize::MAX, NOW_MS).unwrap();
+    assert_eq!(rig.log.retain(NOW_MS + 1_000).unwrap(), []);
+    assert!(!rig.log.retain(NOW_MS + 1_001).unwrap().is_empty());
+    assert_eq!((rig.view().log_start(), rig.view().log_end()), (80, 80));
+}

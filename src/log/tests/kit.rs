@@ -54,6 +54,12 @@ impl Batch {
         Self { records: records.iter().map(record).collect(), ..Self::of(0, 0, 0) }
     }
 
+    /// All records of this time.
+    pub fn dated(mut self, timestamp_ms: i64) -> Self {
+        self.records.iter_mut().for_each(|record| record.0 = timestamp_ms);
+        self
+    }
+
     pub fn from(mut self, producer_id: i64, epoch: i16, sequence: i32) -> Self {
         self.producer = Some((producer_id, epoch, sequence));
         self
