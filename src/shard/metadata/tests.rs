@@ -171,7 +171,7 @@ fn a_topic_whose_files_remain_is_removed_at_the_next_start() {
 
     host.disk_full.store(false, Ordering::SeqCst);
     stop(start(&meta, &host)).unwrap();
-    assert_eq!(*host.removed.lock(), ["a forgotten", "a"]);
+    assert_eq!(*host.removed.lock(), ["a forgotten", "a forgotten", "a"]);
     assert_eq!(Store::open(meta, 1).unwrap().catalog().deleted().count(), 0);
 }
 
