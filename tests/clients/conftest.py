@@ -8,10 +8,14 @@ from collections import defaultdict
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
+import groups
 import peers
 from harness import broker as brokers, wait
 
 STARTER = brokers.ROOT / "compat" / "peers" / "kafka"
+# Groups rebalance at once instead of after seconds, so that tests of them are short.
+SETTINGS = {"num.partitions": 4, "group.initial.rebalance.delay.ms": 0,
+            "group.consumer.heartbeat.interval.ms": 200, "group.consumer.min.heartbeat.interval.ms": 200}
 NAMES = itertools.count(1)
 RESULTS = defaultdict(lambda: defaultdict(int))
 REASONS = defaultdict(set)
@@ -25,7 +29,7 @@ def pytest_addoption(parser):
 @pytest.fixture(scope="session")
 def broker(request, tmp_path_factory):
     kind = brokers.Kafka if request.config.getoption("--broker") == "kafka" else brokers.Klamm
-    started = kind(tmp_path_factory.mktemp("broker"), {"num.partitions": 4}).start()
+    started = kind(tmp_path_factory.mktemp("broker"), SETTINGS).start()
     yield started
     started.close()
 
@@ -102,7 +106,7 @@ def pytest_runtest_logreport(report):
     """One row per client and test; parametrised codecs and acks are summed up in it."""
     if report.when == "call" or report.outcome == "skipped" or (report.when == "setup" and report.failed):
         function, _, parameters = report.nodeid.split("::")[-1].partition("[")
-        client = next((name for name in peers.ALL if parameters.startswith(name)), None)
+        client = next((name for name in (*peers.ALL, *groups.COMMANDS) if parameters.startswith(name)), None)
         client = client or dict(report.user_properties).get("client", "-")
         row = client, function.removeprefix("test_").replace("_", " ")
         RESULTS[row][report.outcome] += 1
