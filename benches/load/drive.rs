@@ -13,6 +13,7 @@ use rustix::event::epoll;
 use rustix::net::RecvFlags;
 
 use crate::account::{self, Report};
+use crate::cpu;
 use crate::request;
 use crate::{Options, Work};
 
@@ -255,11 +256,11 @@ pub fn run(options: &Options) -> io::Result<Report> {
     if let Some(path) = &options.heat {
         heat(path, request_bytes, options.requests)?;
     }
-    let cpu_before = options.pid.and_then(account::cpu_seconds);
+    let cpu_before = options.pid.and_then(cpu::cpu_seconds);
     let start = now();
     phase(options.requests, &mut progress, options.rate)?;
     let wall = start.elapsed();
-    let cpu_after = options.pid.and_then(account::cpu_seconds);
+    let cpu_after = options.pid.and_then(cpu::cpu_seconds);
     let bytes = match options.work {
         Work::Produce => script.bytes * options.requests,
         Work::Fetch => progress.bytes,

@@ -8,6 +8,7 @@
 //! the measured window.
 
 mod account;
+mod cpu;
 mod drive;
 mod request;
 

@@ -31,7 +31,7 @@ class Report:
         good = value <= bound
         counts = always or self.strict
         verdict = "ok" if good else "FAILED" if counts else "above, not counted"
-        print(f"{what:58} {value:10.1f} {unit:4} bound {bound:6.1f}  {verdict}", flush=True)
+        print(f"{what:58} {value:10.3f} {unit:4} bound {bound:6.2f}  {verdict}", flush=True)
         self.passed += good or not counts
         self.failed += not good and counts
 
