@@ -1,4 +1,4 @@
-"""Kafka's command-line tools that work on groups: kafka-consumer-groups, kafka-groups, the console and
+"""Kafka's command-line tools that work on groups: kafka-consumer-groups, kafka-groups, console and
 verifiable consumers, the performance tests, and the formatters of what groups have stored."""
 
 import datetime
@@ -36,32 +36,7 @@ def committed(admin):
     return ask
 
 
-def rows(printed):
-    """The tool's tables as dictionaries by column name; a new header begins a new table."""
-    found, header = [], []
-    for line in printed.splitlines():
-        words = line.split()
-        if words and words[0] == "GROUP":
-            header = words
-        elif header and len(words) >= len(header) - 1:
-            found.append(dict(zip(header, words)))
-    return found
-
-
-def test_consumer_groups_describe(tool, commit, make_topic, all_clients):
-    topic = make_topic(2)
-    all_clients["java"].produce(topic, corpus.numbered(10), partition=0)
-    group = commit(f"described-{topic}", (topic, 0, 4), (topic, 1, 0))
-    described = {int(row["PARTITION"]): row for row in rows(tool(GROUPS, "--describe", "--group", group))}
-    assert [(row["CURRENT-OFFSET"], row["LOG-END-OFFSET"], row["LAG"]) for row in (described[0], described[1])] == \
-        [("4", "10", "6"), ("0", "0", "0")]
-    state = rows(tool(GROUPS, "--describe", "--group", group, "--state"))[0]
-    assert state["GROUP"] == group and "Empty" in state.values()
-    assert group in tool(GROUPS, "--list").split()
-    assert re.search(rf"^{group}\s+Empty\s*$", tool(GROUPS, "--list", "--state", "Empty"), re.MULTILINE)
-
-
-def test_consumer_groups_reset_offsets(tool, commit, committed, make_topic, all_clients, tmp_path):
+def test_offsets_reset_in_other_ways(tool, commit, committed, make_topic, all_clients, tmp_path):
     topic = make_topic()
     all_clients["java"].produce(topic, corpus.numbered(50))
     group = commit(f"reset-{topic}", (topic, 0, 10))
@@ -70,7 +45,6 @@ def test_consumer_groups_reset_offsets(tool, commit, committed, make_topic, all_
         tool(GROUPS, "--reset-offsets", "--group", group, *where, *words)
         return committed(group)[topic, 0]
     assert reset("--to-latest", "--dry-run") == 10
-    assert reset("--shift-by", "20", "--execute") == 30
     assert reset("--to-datetime", datetime_ms(corpus.BASE_TIME_MS + 100), "--execute") == 10
     plan = tmp_path / "plan.csv"
     plan.write_text(f"{topic},0,21\n")
@@ -83,19 +57,10 @@ def datetime_ms(time_ms):
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}"
 
 
-def test_consumer_groups_delete(tool, commit, committed, make_topic):
-    topic = make_topic(2)
-    group = commit(f"deleted-{topic}", (topic, 0, 0), (topic, 1, 0))
-    tool(GROUPS, "--delete-offsets", "--group", group, "--topic", f"{topic}:1")
-    assert committed(group) == {(topic, 0): 0}
-    assert "successful" in tool(GROUPS, "--delete", "--group", group)
-    assert group not in tool(GROUPS, "--list").split()
-
-
 def test_kafka_groups_lists_all(tool, commit, make_topic):
     topic = make_topic()
     group = commit(f"listed-{topic}", (topic, 0, 0))
-    assert [row["TYPE"] for row in rows(tool("GroupsCommand", "--list")) if row["GROUP"] == group] == ["Classic"]
+    assert re.search(rf"^{group} +Classic\b", tool("GroupsCommand", "--list"), re.MULTILINE)
 
 
 class Console:
