@@ -2,7 +2,9 @@
 //! nothing is flushed.
 //!
 //! Only with the cargo feature `crash-points`; else [`pass`] is nothing. The environment variable
-//! `KLAMM_CRASH_AT` is `<name>:<n>`: the process kills itself the n-th time it passes the place.
+//! `CRASH_AT`, which is no setting and so has none's prefix, is `<name>:<n>`: the process kills
+//! itself the n-th time it passes the place. `tests/crash/points.py` lists the places of a broker
+//! under load, `tests/commit_crash/` those of the durable path alone.
 
 /// Passes a named place.
 #[cfg(feature = "crash-points")]
@@ -13,7 +15,7 @@ pub fn pass(name: &str) {
     static ARMED: OnceLock<Option<(String, u64)>> = OnceLock::new();
     static PASSED: AtomicU64 = AtomicU64::new(0);
     let armed = ARMED.get_or_init(|| {
-        let text = std::env::var("KLAMM_CRASH_AT").ok()?;
+        let text = std::env::var("CRASH_AT").ok()?;
         let (name, nth) = text.split_once(':')?;
         Some((name.to_owned(), nth.parse().ok()?))
     });

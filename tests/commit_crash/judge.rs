@@ -119,7 +119,7 @@ impl Judge {
         command.args(["--ignored", "--exact", "child", "--nocapture"]);
         command.env(DIR_VARIABLE, &self.dir).env(DURABILITY_VARIABLE, self.durability.name());
         if let Kill::At(place, nth) = kill {
-            command.env("KLAMM_CRASH_AT", format!("{place}:{nth}"));
+            command.env("CRASH_AT", format!("{place}:{nth}"));
         }
         if matches!(kill, Kill::PowerCut(..)) {
             // It complains about its disk before it is killed.

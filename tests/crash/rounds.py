@@ -34,6 +34,7 @@ class Round:
     read: int = 0
     started_in_s: float = 0.0
     allowed_s: float = 0.0
+    name: str = ""
 
     @property
     def slow(self):
@@ -42,6 +43,7 @@ class Round:
     def line(self, faults):
         return (f"round {self.number:3}: {self.acked:7} acknowledged, {self.in_flight:5} in flight at the crash, "
                 f"start {self.started_in_s * 1000:5.0f} ms, {self.read:8} read, {faults} faults"
+                + (f", at {self.name}" if self.name else "")
                 + (f", slower than {self.allowed_s:.1f} s" if self.slow else ""))
 
 
@@ -51,8 +53,9 @@ class Run:
         self.chance = random.Random(seed)
         self.reported = self.failed = self.acked = self.in_flight = 0
 
-    def round(self, number):
-        result, load, chance = Round(number), self.load, self.chance
+    def until_crash(self, result):
+        """Load until enough is acknowledged, then the crash."""
+        load, chance = self.load, self.chance
         before, target = load.acked, self.least_acked + chance.randrange(self.least_acked // 2)
         load.run_until(lambda: load.acked - before >= target and load.in_flight >= LEAST_IN_FLIGHT, 120)
         # The moment: not at an answer's arrival, where polling would put it, but some time after.
@@ -60,6 +63,11 @@ class Run:
         load.run_until(lambda: time.monotonic() >= moment and load.in_flight >= LEAST_IN_FLIGHT, 30)
         result.in_flight = load.in_flight
         self.crash()
+
+    def round(self, number):
+        result, load = Round(number), self.load
+        before = load.acked
+        self.until_crash(result)
         result.acked = load.acked - before
         result.allowed_s = START_BASE_S + self._data_bytes() / START_BYTES_PER_S
         self.broker.start(deadline_s=result.allowed_s + 60)
