@@ -1,7 +1,7 @@
 //! What the operator's endpoint can tell at any moment of the broker's life: it is up before the
 //! data directory is open, and says so.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use super::storage::Storage;
@@ -10,7 +10,9 @@ use crate::base::metrics::{CommitMetrics, CompactionMetrics, Metrics, Text, samp
 use crate::ops::http::Probes;
 use crate::ops::process::Usage;
 use crate::server::Gauges;
+use crate::shard::Shards;
 use crate::shard::failed::Failed;
+use crate::shard::metadata::Metadata;
 use crate::shard::metrics as partitions;
 use crate::shard::registry::Registry;
 
@@ -29,8 +31,18 @@ struct Serving {
     registry: Arc<Registry>,
     commits: Arc<CommitMetrics>,
     compaction: Arc<CompactionMetrics>,
-    groups: Groups,
+    /// Weak: the broker's stop waits until nobody holds these any more, and the endpoint's state
+    /// outlives it.
+    shards: Weak<Shards>,
+    metadata: Weak<Metadata>,
     server: Gauges,
+}
+
+impl Serving {
+    /// `None` once the broker stops.
+    fn groups(&self) -> Option<Groups> {
+        Some(Groups::new(self.shards.upgrade()?, self.metadata.upgrade()?))
+    }
 }
 
 impl Status {
@@ -41,13 +53,13 @@ impl Status {
 
     /// Clients are served from now on.
     pub fn serving(&self, storage: &Storage, server: Gauges) {
-        let (shards, metadata) = (Arc::clone(&storage.shards), Arc::clone(&storage.metadata));
         let serving = Serving {
             failed: storage.failed.clone(),
             registry: Arc::clone(storage.shards.registry()),
             commits: Arc::clone(storage.commits.stats()),
             compaction: Arc::clone(&storage.compaction),
-            groups: Groups::new(shards, metadata),
+            shards: Arc::downgrade(&storage.shards),
+            metadata: Arc::downgrade(&storage.metadata),
             server,
         };
         assert!(self.serving.set(serving).is_ok(), "the broker starts once");
@@ -80,8 +92,9 @@ impl Status {
         let mut text = Text::default();
         let out = &mut text;
         let serving = self.serving.get();
-        let survey = match serving {
-            Some(serving) => tokio::time::timeout(PATIENCE, serving.groups.survey()).await.ok(),
+        let groups = serving.and_then(Serving::groups);
+        let survey = match &groups {
+            Some(groups) => tokio::time::timeout(PATIENCE, groups.survey()).await.ok(),
             None => None,
         };
         out.single(&sampled::BUILD_INFO, &[("version", env!("CARGO_PKG_VERSION"))], 1);
@@ -91,8 +104,8 @@ impl Status {
             serving.commits.render(out);
             serving.compaction.render(out);
             partitions::render(&serving.registry, out);
-            if let Some(survey) = survey {
-                serving.groups.render(&survey, out);
+            if let (Some(groups), Some(survey)) = (groups, survey) {
+                groups.render(&survey, out);
             }
         }
         Usage::now().render(out);
