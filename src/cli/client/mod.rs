@@ -65,15 +65,20 @@ impl Client {
 
     /// Asks a broker that the command was pointed at.
     pub fn ask<R: Spoken>(&mut self, request: &R) -> Result<R::Response, ClientError> {
-        while let [first, _, ..] = &self.bootstrap[..] {
-            let first = first.clone();
-            match self.connection(&first) {
-                Err(ClientError::Unreachable { .. }) => self.bootstrap.remove(0),
-                _ => break,
-            };
-        }
-        let address = self.bootstrap.first().cloned().unwrap_or_default();
+        let address = self.reachable_bootstrap();
         self.ask_at(&address, request)
+    }
+
+    /// Leaves out addresses that cannot be reached, but for the last, whose error will be told.
+    fn reachable_bootstrap(&mut self) -> String {
+        while self.bootstrap.len() > 1 {
+            let first = self.bootstrap[0].clone();
+            if !matches!(self.connection(&first), Err(ClientError::Unreachable { .. })) {
+                break;
+            }
+            self.bootstrap.remove(0);
+        }
+        self.bootstrap.first().cloned().unwrap_or_default()
     }
 
     /// Asks one broker.

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use kafka_protocol::messages::TopicName;
 use serde::Serialize;
 
-use super::client::{Client, ClientError, check, text};
+use super::client::{Client, ClientError, text};
 use super::exit::Exit;
 use super::remote::Remote;
 use super::table::{Answer, Column, Row, number, words};
@@ -92,7 +92,6 @@ fn list(client: &mut Client, asked: &List) -> Result<Answer, ClientError> {
         if topic.is_internal && !asked.internal {
             continue;
         }
-        check(topic.error_code, format!("topic '{}'", *name), None)?;
         topics.push(Listed {
             topic: name.to_string(),
             id: base64_id(topic.topic_id),
