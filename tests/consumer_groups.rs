@@ -277,6 +277,8 @@ fn a_static_member_may_come_back_under_another_id() {
     assert_eq!((one.join(&mut client), two.join(&mut client)), (NONE, NONE));
     settle(&mut client, &mut [&mut one, &mut two]);
     let had = one.partitions();
+    let rejoin = one.join_request();
+    assert_eq!(client.call(1, &rejoin).error_code, UNRELEASED_INSTANCE_ID, "its own id is no key");
     let mut again = member("again", "i1");
     assert_eq!(again.join(&mut client), UNRELEASED_INSTANCE_ID);
     assert_eq!(one.leave(&mut client, -2), NONE);

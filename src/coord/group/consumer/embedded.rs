@@ -79,7 +79,8 @@ fn read_subscription(cursor: &mut Cursor<'_>) -> Result<Subscription, Short> {
     if version >= 2 {
         cursor.i32()?;
     }
-    let rack_id = if version >= 3 { text(cursor)? } else { None };
+    // librdkafka writes an empty text for no rack.
+    let rack_id = if version >= 3 { text(cursor)?.filter(|rack| !rack.is_empty()) } else { None };
     Ok(Subscription { version, topics, owned, rack_id })
 }
 

@@ -1,14 +1,18 @@
 //! `ConsumerGroupHeartbeat`: join, report, leave (KIP-848).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::command::{Beat, Heartbeat, MemberEpoch};
-use super::member::{Current, LEFT_FOR_NOW, Member, Owned};
+use super::member::{Current, LEFT_FOR_NOW, Member, Owned, State};
 use super::turn::Turn;
 use super::{Timer, migrate, pattern};
 use crate::base::fault::{Code, Fault};
 use crate::coord::group::record::{ConsumerEntry, MemberMetadata};
 use crate::coord::group::{Cx, GroupMap, Kind};
+
+/// How soon a member is to come back that waits for partitions.
+const HEARTBEAT_OF_WAITING: Duration = Duration::from_secs(1);
 
 pub(super) fn heartbeat(
     groups: &mut GroupMap,
@@ -154,13 +158,24 @@ impl Turn<'_, '_> {
             let topics = after.current.assigned.iter();
             topics.map(|(topic, of)| (*topic, of.keys().copied().collect())).collect()
         });
-        let interval_ms = self.limits().heartbeat.as_millis();
+        let interval_ms = self.next_heartbeat(&after).as_millis();
         Ok(Beat {
             member_id: Arc::clone(id),
             epoch: after.current.epoch,
             heartbeat_interval_ms: i32::try_from(interval_ms).unwrap_or(i32::MAX),
             assignment,
         })
+    }
+
+    /// When the member shall report again: sooner while it waits for a target or for partitions that
+    /// others let go of. Kafka always says the group's interval, and a large group then takes two of
+    /// them to form.
+    fn next_heartbeat(&mut self, member: &Member) -> Duration {
+        let interval = self.limits().heartbeat;
+        let group = self.group();
+        let waits = group.epoch.epoch > group.target_epoch.epoch
+            || member.current.state == State::UnreleasedPartitions;
+        if waits { interval.min(HEARTBEAT_OF_WAITING) } else { interval }
     }
 
     fn leave(mut self, beat: &Heartbeat) -> Result<Beat, Fault> {

@@ -330,3 +330,23 @@ fn topic_hash(topic: &TopicInfo) -> u64 {
     }
     XxHash3_64::oneshot(&bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ids::parse_base64_id;
+    use crate::coord::group::kit::FakeCluster;
+
+    /// What Kafka 4.3.1 stored for a group of one topic.
+    #[test]
+    fn metadata_is_hashed_as_kafka_does() {
+        let topic = TopicInfo {
+            id: parse_base64_id("U7cLu5JESVeoXMoAZrpmcw").unwrap(),
+            name: Arc::from("moves-7162"),
+            partitions: 4,
+        };
+        let hash = XxHash3_64::oneshot(&topic_hash(&topic).to_le_bytes());
+        assert_eq!(hash, 4_079_903_262_419_488_217);
+        assert_eq!(Consumer::default().metadata_hash(&FakeCluster::default()), 0);
+    }
+}

@@ -3,6 +3,7 @@
 mod bed;
 mod members;
 mod migration;
+mod mixed;
 mod random;
 mod size;
 mod subscriptions;

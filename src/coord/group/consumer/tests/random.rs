@@ -229,7 +229,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
     #[test]
     fn no_schedule_gives_a_partition_to_two(steps in steps(), wait in any::<bool>()) {
         let settings = if wait { GroupSettings::default() } else { eager() };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::bed::{Bed, GROUP, partitions};
+use super::bed::{Bed, Client, GROUP, partitions};
 use crate::coord::group::Kind;
 use crate::coord::group::consumer::assignor::Assignor;
 use crate::coord::group::consumer::{Command, GroupState, MemberEpoch, Reply};
@@ -21,6 +21,20 @@ fn targets_are_made_no_more_often_than_the_interval() {
     bed.kit.pass(Duration::from_secs(1));
     bed.settle(&mut [&mut one, &mut two]);
     assert_eq!((one.count(), two.count()), (2, 2));
+}
+
+#[test]
+fn who_waits_for_partitions_is_to_come_back_sooner() {
+    let mut bed = Bed::with(GroupSettings::default());
+    let mut one = bed.join("one", &["a"]);
+    let mut two = Client::new("two");
+    two.topics = Some(vec![Arc::from("a")]);
+    assert_eq!(bed.rejoin(&mut two).unwrap().heartbeat_interval_ms, 1000, "no target yet");
+    bed.kit.pass(Duration::from_secs(1));
+    assert_eq!(bed.beat(&mut two).unwrap().heartbeat_interval_ms, 1000, "one has them all");
+    assert_eq!(bed.beat(&mut one).unwrap().heartbeat_interval_ms, 5000);
+    bed.settle(&mut [&mut one, &mut two]);
+    assert_eq!(bed.beat(&mut two).unwrap().heartbeat_interval_ms, 5000);
 }
 
 #[test]
