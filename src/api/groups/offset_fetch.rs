@@ -22,12 +22,13 @@ use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
 use kafka_protocol::messages::{ApiKey, GroupId, OffsetFetchRequest, OffsetFetchResponse};
+use rustc_hash::FxHashSet;
 
 use super::Groups;
 use super::offsets::{answered, name, topic_name};
 use crate::api::endpoint::{Begun, Cx, Endpoint};
 use crate::api::text;
-use crate::base::fault::Fault;
+use crate::base::fault::{Code, Fault};
 use crate::coord::group::offsets::{ByTopic, Command, Committed, Fetch, Fetched, Reply};
 
 /// From this version on an error may stand for the whole group.
@@ -54,6 +55,8 @@ impl Endpoint for OffsetFetch {
             let version = cx.version;
             return Begun::later(async move { one_group(version, asked, found.await) });
         }
+        // A group is told of once, however often it is named: it may have much to tell.
+        let mut named = FxHashSet::default();
         let begun: Vec<_> = request
             .groups
             .into_iter()
@@ -62,15 +65,20 @@ impl Endpoint for OffsetFetch {
                 let topics = group.topics.map(|topics| {
                     topics.iter().map(|t| (name(&t.name), t.partition_indexes.clone())).collect()
                 });
-                let (_, found) =
-                    fetch(groups, &group.group_id, member_id, group.member_epoch, topics);
+                let found = named.insert(group.group_id.clone()).then(|| {
+                    fetch(groups, &group.group_id, member_id, group.member_epoch, topics).1
+                });
                 (group.group_id, found)
             })
             .collect();
         Begun::later(async move {
             let mut groups = Vec::with_capacity(begun.len());
             for (group_id, found) in begun {
-                groups.push(one_of_many(group_id, found.await));
+                let found = match found {
+                    Some(found) => found.await,
+                    None => Err(Code::InvalidRequest.into()),
+                };
+                groups.push(one_of_many(group_id, found));
             }
             OffsetFetchResponse::default().with_groups(groups)
         })

@@ -189,9 +189,14 @@ fn many_groups_are_fetched_at_once() {
     let all = |group| one(group).with_topics(None);
     let request = OffsetFetchRequest::default().with_groups(groups.map(all).into());
     let response = kit.ask::<OffsetFetch>(8, &request);
-    let counts: Vec<_> =
-        response.groups.iter().map(|g| (g.group_id.to_string(), g.topics.len())).collect();
-    assert_eq!(counts, [("g".to_owned(), 1), ("other".to_owned(), 0), ("g".to_owned(), 1)]);
+    let told: Vec<_> = response
+        .groups
+        .iter()
+        .map(|g| (g.group_id.to_string(), g.topics.len(), g.error_code))
+        .collect();
+    let twice = Code::InvalidRequest.code();
+    let expected = [("g", 1, 0), ("other", 0, 0), ("g", 0, twice)];
+    assert_eq!(told, expected.map(|(id, topics, code)| (id.to_owned(), topics, code)));
 }
 
 #[test]

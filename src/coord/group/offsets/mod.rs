@@ -6,11 +6,12 @@
 
 mod command;
 mod expiry;
+mod room;
 mod rules;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::record::{OffsetRecord, OffsetValue, Record};
@@ -25,6 +26,7 @@ pub use command::{
     Reply,
 };
 pub use expiry::expire;
+use room::Room;
 
 /// The committed offsets of a group.
 #[derive(Debug, Default)]
@@ -71,7 +73,7 @@ impl Offsets {
 pub fn handle(groups: &mut GroupMap, cx: &mut Cx<'_>, caller: Caller, command: Command) {
     let reply = match command {
         Command::Commit(request) => Reply::Commit(commit(groups, cx, request)),
-        Command::Fetch(request) => Reply::Fetch(fetch(groups, &request)),
+        Command::Fetch(request) => Reply::Fetch(fetch(groups, cx, &request)),
         Command::Delete(request) => Reply::Delete(delete(groups, cx, request)),
         Command::DeleteGroup(group) => Reply::DeleteGroup(delete_group(groups, cx, &group)),
         Command::TopicsDeleted(topics) => {
@@ -138,13 +140,21 @@ fn exists(topic: &TopicInfo, partition: i32) -> bool {
 }
 
 /// Whether the group takes the commit. One that is not there yet is made by it, if the committer
-/// does not claim to be a member.
+/// does not claim to be a member. Each partition is stored with the group's id, so that a request
+/// could ask for a multiple of its own size.
 fn admit(
     groups: &mut GroupMap,
     cx: &mut Cx<'_>,
     request: &Commit,
     partitions: &[(Uuid, i32)],
 ) -> Result<(), Code> {
+    let mut room = Room::default();
+    let partitions_of = |(topic, of): &(Arc<str>, Vec<CommitPartition>)| {
+        of.iter().all(|p| room.take(&request.group, topic, p.metadata.len()))
+    };
+    if !request.topics.iter().all(partitions_of) {
+        return Err(Code::InvalidCommitOffsetSize);
+    }
     match groups.get_mut(&request.group) {
         Some(group) => rules::check_commit(group, cx, request, partitions),
         None if request.generation < 0 => Ok(()),
@@ -164,31 +174,44 @@ fn fits(cx: &Cx<'_>, metadata: &str) -> Result<(), Code> {
     }
 }
 
-/// A group that is not there has no offsets, which is no error.
-fn fetch(groups: &GroupMap, request: &Fetch) -> Result<ByTopic<Fetched>, Code> {
+/// A group that is not there has no offsets, which is no error. A partition is told of once,
+/// however often it is named: its metadata may be long.
+fn fetch(groups: &GroupMap, cx: &Cx<'_>, request: &Fetch) -> Result<ByTopic<Fetched>, Code> {
     let group = groups.get(&request.group);
     if let Some(Kind::Consumer(consumer)) = group.map(|group| &group.kind) {
         consumer.check_fetch(request.member_id.as_deref(), request.member_epoch)?;
     }
     let offsets = group.map(|group| &group.offsets);
     let Some(topics) = &request.topics else {
-        return Ok(offsets.map(all).unwrap_or_default());
+        return Ok(offsets.map(|offsets| all(offsets, cx)).unwrap_or_default());
     };
+    let mut named = BTreeSet::new();
     let of_topic = |(topic, partitions): &(Arc<str>, Vec<i32>)| {
-        let found = partitions.iter().map(|partition| {
-            fetched(*partition, offsets.and_then(|offsets| offsets.get(topic, *partition)))
+        let is_gone = is_gone(cx, topic);
+        let once = partitions.iter().filter(|n| named.insert((Arc::clone(topic), **n)));
+        let found = once.map(|partition| {
+            let value = offsets.and_then(|offsets| offsets.get(topic, *partition));
+            fetched(*partition, value.filter(|value| !is_gone(value)))
         });
         (Arc::clone(topic), found.collect())
     };
     Ok(topics.iter().map(of_topic).collect())
 }
 
-fn all(offsets: &Offsets) -> ByTopic<Fetched> {
+fn all(offsets: &Offsets, cx: &Cx<'_>) -> ByTopic<Fetched> {
     let of_topic = |(topic, partitions): (&Arc<str>, &BTreeMap<i32, OffsetValue>)| {
-        let found = partitions.iter().map(|(partition, value)| fetched(*partition, Some(value)));
-        (Arc::clone(topic), found.collect())
+        let is_gone = is_gone(cx, topic);
+        let there = partitions.iter().filter(|(_, value)| !is_gone(value));
+        let found: Vec<_> = there.map(|(n, value)| fetched(*n, Some(value))).collect();
+        (!found.is_empty()).then(|| (Arc::clone(topic), found))
     };
-    offsets.by_topic.iter().map(of_topic).collect()
+    offsets.by_topic.iter().filter_map(of_topic).collect()
+}
+
+/// Whether an offset was committed in a topic that is no more, though one of this name may be.
+fn is_gone(cx: &Cx<'_>, topic: &str) -> impl Fn(&OffsetValue) -> bool + use<> {
+    let lives = cx.moment.cluster.topic(topic).map(|topic| topic.id);
+    move |value| !value.topic_id.is_nil() && Some(value.topic_id) != lives
 }
 
 fn fetched(partition: i32, value: Option<&OffsetValue>) -> Fetched {
@@ -211,7 +234,8 @@ fn delete(
     let group = groups.get(&request.group).ok_or(Code::GroupIdNotFound)?;
     rules::check_delete(group)?;
     let reads = rules::reads(group);
-    let mut gone = Vec::new();
+    let id = Arc::clone(&group.id);
+    let mut gone = BTreeSet::new();
     let mut outcomes = Vec::with_capacity(request.topics.len());
     for (topic, partitions) in request.topics {
         let info = cx.moment.cluster.topic(&topic);
@@ -224,44 +248,54 @@ fn delete(
                 _ => Err(Code::UnknownTopicOrPartition),
             };
             if outcome.is_ok() && group.offsets.get(&topic, partition).is_some() {
-                gone.push(tombstone(&group.id, &topic, partition));
+                gone.insert((Arc::clone(&topic), partition));
             }
             done.push((partition, outcome));
         }
         outcomes.push((topic, done));
     }
-    store_all(groups, cx, gone);
+    let gone = gone.iter().map(|(topic, partition)| tombstone(&id, topic, *partition));
+    store_all(groups, cx, gone.collect());
     Ok(outcomes)
 }
 
 /// Offsets go first, so that a log cut between the two never shows offsets without their group's
-/// end.
+/// end. What is too much for one decision is left to the next try, which the code asks for.
 fn delete_group(groups: &mut GroupMap, cx: &mut Cx<'_>, id: &str) -> Result<(), Code> {
     let group = groups.get(id).ok_or(Code::GroupIdNotFound)?;
-    let mut gone = rules::tombstones(group)?;
-    let offsets = group.offsets.iter();
-    let mut records: Vec<_> =
-        offsets.map(|(topic, partition, _)| tombstone(&group.id, topic, partition)).collect();
-    records.append(&mut gone);
-    store_all(groups, cx, records);
+    let mut end = rules::tombstones(group)?;
+    let mut room = Room::default();
+    let offsets = group.offsets.iter().take_while(|(topic, ..)| room.take(id, topic, 0));
+    let mut gone: Vec<_> = offsets.map(|(topic, n, _)| tombstone(&group.id, topic, n)).collect();
+    let is_all = gone.len() == group.offsets.iter().count();
+    if is_all {
+        gone.append(&mut end);
+    }
+    store_all(groups, cx, gone);
     groups.prune(id);
-    Ok(())
+    if is_all { Ok(()) } else { Err(Code::CoordinatorLoadInProgress) }
 }
 
-/// A topic of the same name that is created later begins without offsets.
+/// A topic of the same name that is created later begins without offsets. What is too much for one
+/// decision is left to the sweep.
 fn forget_topics(groups: &mut GroupMap, cx: &mut Cx<'_>, topics: &[TopicInfo]) {
     let mut gone = Vec::new();
+    let mut room = Room::default();
     for group in groups.iter() {
         for topic in topics {
             let of_it = |id: Uuid| id.is_nil() || id == topic.id;
             let offsets = group.offsets.by_topic.get(&topic.name).into_iter().flatten();
             let offsets = offsets.filter(|(_, value)| of_it(value.topic_id));
+            let offsets = offsets.take_while(|_| room.take(&group.id, &topic.name, 0));
             gone.extend(
                 offsets.map(|(partition, _)| tombstone(&group.id, &topic.name, *partition)),
             );
         }
     }
     store_all(groups, cx, gone);
+    if room.is_used_up() {
+        cx.timers.set(Timer::ExpireOffsets, cx.moment.now);
+    }
 }
 
 fn list(groups: &GroupMap) -> Vec<Listed> {
@@ -299,20 +333,11 @@ pub fn replay(groups: &mut GroupMap, record: OffsetRecord) {
     }
 }
 
-/// Sets the clock of expiry, and catches up with what happened while nobody listened: topics may
-/// have been deleted, and of deleted groups the log may still tell.
+/// Sets the clock of expiry, which begins by catching up with what happened while nobody listened:
+/// topics may have been deleted. Of deleted groups the log may still tell.
 pub fn resume(groups: &mut GroupMap, cx: &mut Cx<'_>) {
-    let mut gone = Vec::new();
-    for group in groups.iter() {
-        let orphans = group.offsets.iter().filter(|(topic, _, value)| {
-            let lives = || cx.moment.cluster.topic(topic).is_some_and(|t| t.id == value.topic_id);
-            !value.topic_id.is_nil() && !lives()
-        });
-        gone.extend(orphans.map(|(topic, partition, _)| tombstone(&group.id, topic, partition)));
-    }
-    store_all(groups, cx, gone);
     groups.prune_all();
-    cx.timers.set(Timer::ExpireOffsets, cx.moment.now + cx.settings.offsets_retention_check);
+    cx.timers.set(Timer::ExpireOffsets, cx.moment.now);
 }
 
 /// Invariants.
