@@ -1,9 +1,9 @@
 //! Deleting from the head of a log: by age, by size, by request.
 //!
-//! Segments go whole, oldest first, never beyond the visible end, and in two steps: renamed now,
-//! unlinked after a delay, so that readers who are at it can finish. Age is judged by an index
-//! that was checked against the log, never by one as found: zeros in a time index once made a
-//! broker delete live data (KAFKA-10207).
+//! Segments go whole, oldest first, never beyond the visible end nor, if there are producers, the
+//! recovery point on disk, and in two steps: renamed now, unlinked after a delay, so that readers
+//! who are at it can finish. Age is judged by an index that was checked against the log, never by
+//! one as found: zeros in a time index once made a broker delete live data (KAFKA-10207).
 
 use std::io;
 use std::sync::Arc;
@@ -100,13 +100,17 @@ impl PartitionLog {
 
     /// How many segments at the head may go.
     fn deletable(&self, segments: &[Arc<SegmentView>], now_ms: i64) -> io::Result<usize> {
-        let (log_start, high_watermark) = (self.view.log_start(), self.view.high_watermark());
+        let log_start = self.view.log_start();
+        // What a producer's last sequence can be learned from stays until a checkpoint knows it:
+        // one that had to leave this log out may have freed its rows in the commit log already.
+        let told = if self.producers.is_empty() { i64::MAX } else { self.view.checkpointed() };
+        let limit = self.view.high_watermark().min(told);
         let mut left: u64 = segments.iter().map(|segment| segment.size_bytes()).sum();
         for (at, segment) in segments.iter().enumerate() {
             let next = segments.get(at + 1).map(|next| next.base_offset());
             let bytes = segment.size_bytes();
             let is_last_and_empty = next.is_none() && bytes == 0;
-            if is_last_and_empty || next.unwrap_or(self.end) > high_watermark {
+            if is_last_and_empty || next.unwrap_or(self.end) > limit {
                 return Ok(at);
             }
             left -= bytes;

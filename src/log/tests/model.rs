@@ -114,6 +114,7 @@ fn checkpoint(rig: &mut Rig, model: &mut Model) {
     work.run(&rig.files).unwrap();
     model.hint.recovery_point = checkpoint.recovery_point;
     model.hint.producers = checkpoint.producers;
+    rig.view().note_checkpoint(checkpoint.recovery_point);
 }
 
 fn step(rig: Rig, model: &mut Model, step: &Do) -> Rig {
@@ -143,6 +144,7 @@ fn step(rig: Rig, model: &mut Model, step: &Do) -> Rig {
             rig = rig.restart();
             model.hint = OpenHint { recovery_point: model.end, ..OpenHint::default() };
             model.hint.producers = rig.log.producers().to_checkpoint();
+            rig.view().note_checkpoint(model.end);
         }
         Do::Checkpoint => checkpoint(&mut rig, model),
         Do::Crash => {

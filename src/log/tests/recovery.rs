@@ -367,7 +367,10 @@ fn a_replayed_row_tells_of_a_producer_whose_segment_is_deleted() {
     assert_eq!(bytes.len() as u64, sizes[0]);
     let mut rig = Rig::new(LogSettings { retention_bytes: 0, ..LogSettings::default() });
     rig.publish(&batch(0));
+    assert_eq!(rig.log.retain(NOW_MS).unwrap(), [], "no checkpoint knows the producer");
+    rig.view().note_checkpoint(rig.view().log_end());
     assert_eq!(rig.log.retain(NOW_MS).unwrap().len(), 1);
+    // And then the checkpoint is lost.
     let mut rig = rig.crash(OpenHint::default());
     assert_eq!(rig.log.append_replayed(&bytes, NOW_MS).unwrap(), Replayed::AlreadyThere);
     let retry = rig.append(&batch(0));
