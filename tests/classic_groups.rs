@@ -313,7 +313,9 @@ fn joined_alone(client: &mut Client, version: i16) -> StrBytes {
     let sync = SyncGroupRequest::default()
         .with_group_id(group())
         .with_generation_id(told.generation_id)
-        .with_member_id(id.clone());
+        .with_member_id(id.clone())
+        .with_protocol_type(Some(text("consumer")))
+        .with_protocol_name(Some(text("range")));
     assert_eq!(client.call(version.min(5), &sync).error_code, 0, "v{version}");
     let heartbeat = HeartbeatRequest::default()
         .with_group_id(group())

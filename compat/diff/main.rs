@@ -44,7 +44,9 @@ fn recorded() -> std::path::PathBuf {
 
 fn own_broker() -> (Broker, tempfile::TempDir) {
     let scratch = tempfile::tempdir().expect("a scratch directory");
-    (Broker::start(scratch.path()), scratch)
+    // As the other broker is started: a group need not gather members.
+    let settings = ["group.initial.rebalance.delay.ms=0"];
+    (Broker::start_with(scratch.path(), &settings), scratch)
 }
 
 #[test]

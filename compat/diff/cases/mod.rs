@@ -4,6 +4,7 @@
 mod configs;
 mod epochs;
 mod fetch;
+mod groups;
 mod offsets;
 mod produce;
 mod producers;
@@ -40,7 +41,9 @@ pub struct Case {
 
 /// Every case, in the order in which they are run.
 pub fn all() -> Vec<Case> {
+    // The brokers make the topic of groups, before a case of topics tries to.
     let parts = [
+        groups::CASES,
         produce::CASES,
         fetch::CASES,
         offsets::CASES,

@@ -88,7 +88,10 @@ fn millis(ms: i32) -> Duration {
 
 fn respond(answer: Answered, member_id: &str) -> JoinGroupResponse {
     let refused = |code, member_id| {
-        JoinGroupResponse::default().with_error_code(code).with_member_id(text(member_id))
+        JoinGroupResponse::default()
+            .with_error_code(code)
+            .with_protocol_name(None)
+            .with_member_id(text(member_id))
     };
     match answer {
         Ok(Reply::Classic(Classic::Join(Ok(joined)))) => success(&joined),

@@ -17,8 +17,11 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::{Answered, fault_of, name};
 use crate::api::endpoint::{Begun, Cx, Endpoint};
+use crate::base::fault::Code;
 use crate::coord::group::Reply;
 use crate::coord::group::classic::{Command, Reply as Classic, Sync};
+
+const PROTOCOL_SINCE: i16 = 5;
 
 /// The API itself.
 pub struct SyncGroup;
@@ -30,10 +33,19 @@ impl Endpoint for SyncGroup {
     type Response = SyncGroupResponse;
 
     fn begin(cx: &mut Cx<'_>, request: SyncGroupRequest) -> Begun<SyncGroupResponse> {
+        if cx.version >= PROTOCOL_SINCE && !names_protocol(&request) {
+            let code = Code::InconsistentGroupProtocol.code();
+            return Begun::Done(SyncGroupResponse::default().with_error_code(code));
+        }
         let command = Command::Sync(command(&request));
         let asked = cx.services.groups.ask(&request.group_id, command);
         Begun::later(async move { respond(asked.await) })
     }
+}
+
+/// Whether the request says what it must say since the fields are there.
+const fn names_protocol(request: &SyncGroupRequest) -> bool {
+    request.protocol_type.is_some() && request.protocol_name.is_some()
 }
 
 fn command(request: &SyncGroupRequest) -> Sync {

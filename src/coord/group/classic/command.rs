@@ -161,7 +161,7 @@ pub struct Listed {
     /// Empty for a group that never had members.
     pub protocol_type: Arc<str>,
     pub state: &'static str,
-    /// `Classic` or `Consumer`.
+    /// `classic` or `consumer`.
     pub kind: &'static str,
 }
 

@@ -84,12 +84,12 @@ pub(in crate::coord::group) fn list(groups: &GroupMap, filter: &List) -> Vec<Lis
 
 fn listed(group: &Group) -> Listed {
     let (protocol_type, state, kind) = match &group.kind {
-        Kind::Simple => (Arc::default(), State::Empty.name(), "Classic"),
+        Kind::Simple => (Arc::default(), State::Empty.name(), "classic"),
         Kind::Classic(classic) => {
-            (classic.protocol_type.clone().unwrap_or_default(), classic.state.name(), "Classic")
+            (classic.protocol_type.clone().unwrap_or_default(), classic.state.name(), "classic")
         }
         Kind::Consumer(consumer) => {
-            (Arc::from(CONSUMER_PROTOCOL_TYPE), consumer.state().name(), "Consumer")
+            (Arc::from(CONSUMER_PROTOCOL_TYPE), consumer.state().name(), "consumer")
         }
     };
     Listed { group: Arc::clone(&group.id), protocol_type, state, kind }

@@ -68,9 +68,6 @@ fn open(groups: &mut GroupMap, cx: &mut Cx<'_>, request: &Join) -> Result<(), Co
             Ok(())
         }
         _ if !request.member_id.is_empty() => Err(Code::UnknownMemberId),
-        _ if request.protocol_type.is_empty() || request.protocols.is_empty() => {
-            Err(Code::InconsistentGroupProtocol)
-        }
         _ => {
             let group = Arc::from(request.group.as_str());
             let value = Some(Classic::new(since_ms).stored());
@@ -191,7 +188,7 @@ impl Turn<'_, '_> {
         self.supplant(request, before, Arc::clone(&fresh));
         let group = self.group();
         match group.state {
-            State::Stable if group.elect_protocol() == group.protocol => {
+            State::Stable if group.keeps_protocol() && group.stored().is_storable() => {
                 let joined = if can_skip_assignment {
                     Joined { skip_assignment: group.is_leader(&fresh), ..group.joined(&fresh) }
                 } else {

@@ -329,6 +329,11 @@ impl Classic {
         best.map(|(name, _)| Arc::clone(name))
     }
 
+    /// Whether the next generation would have the protocol of this one.
+    pub(super) fn keeps_protocol(&self) -> bool {
+        self.elect_protocol() == self.protocol
+    }
+
     /// Makes sure that the leader is one who joined the rebalance.
     ///
     /// Returns false if nobody can lead.

@@ -13,6 +13,10 @@ use super::member::{Member, Protocol, Wait};
 use super::state::{Classic, State};
 use crate::coord::group::record::{ClassicMember, ClassicValue};
 
+/// Most bytes of a stored group: half of what the host takes at once, and several times what
+/// Kafka does. A group beyond it would take all others of its partition down with it.
+const MAX_STORED_BYTES: usize = 8 << 20;
+
 impl Classic {
     /// A stable group of these members, for one that changes over from the consumer protocol.
     /// The first by id leads it.
@@ -95,6 +99,16 @@ impl Classic {
             wait,
         };
         (stored.member_id, member)
+    }
+}
+
+impl ClassicValue {
+    /// Whether the group is small enough for one record.
+    pub(super) fn is_storable(&self) -> bool {
+        let size = |m: &ClassicMember| {
+            m.member_id.len() + m.client_id.len() + m.subscription.len() + m.assignment.len()
+        };
+        self.members.iter().map(size).sum::<usize>() <= MAX_STORED_BYTES
     }
 }
 

@@ -64,13 +64,18 @@ impl Turn<'_, '_> {
     }
 
     /// Stores the leader's assignments, which makes the group stable, and gives each member that
-    /// waits its own. Who was left out gets none.
+    /// waits its own. Who was left out gets none. What is too large to be stored is refused as
+    /// Kafka refuses it, and the group tries again.
     fn assign(&mut self, assignments: Vec<(String, Bytes)>) {
         let mut assignments: HashMap<String, Bytes> = assignments.into_iter().collect();
         let mut value = self.group().stored();
         value.state_since_ms = self.cx.moment.wall_ms;
         for member in &mut value.members {
             member.assignment = assignments.remove(&*member.member_id).unwrap_or_default();
+        }
+        if !value.is_storable() {
+            self.fail_syncs(Code::UnknownServerError);
+            return self.prepare_rebalance();
         }
         let callers = self.group().take_sync_callers();
         self.store(value);

@@ -48,11 +48,11 @@ fn requests_out_of_bounds_are_refused() {
         let request = Join { session_timeout, ..joining("") };
         assert_eq!(refusal(&mut kit, request), Code::InvalidSessionTimeout);
     }
+    assert!(kit.log().is_empty());
     let request = Join { protocols: Vec::new(), ..joining("") };
     assert_eq!(refusal(&mut kit, request), Code::InconsistentGroupProtocol);
     let request = Join { protocol_type: String::new(), ..joining("") };
     assert_eq!(refusal(&mut kit, request), Code::InconsistentGroupProtocol);
-    assert!(kit.log().is_empty());
 }
 
 #[test]

@@ -34,6 +34,22 @@ fn whoever_is_left_out_gets_nothing() {
 }
 
 #[test]
+fn a_group_too_large_to_be_stored_is_refused_and_harms_no_other() {
+    let mut kit = kit();
+    let caller = join(&mut kit, old_joining());
+    kit.pass(DELAY);
+    let leader = joined(&mut kit, caller);
+    let stored = kit.log().len();
+    let large = "x".repeat(9 << 20);
+    let caller = sync(&mut kit, syncing(&leader, &[(&leader.member_id, &large)]));
+    assert_eq!(synced(&mut kit, caller), Err(Code::UnknownServerError));
+    assert_eq!((kit.log().len(), state(&kit)), (stored, "PreparingRebalance"));
+    let caller = join(&mut kit, joining(&leader.member_id));
+    let again = joined(&mut kit, caller);
+    assign(&mut kit, &[again]);
+}
+
+#[test]
 fn a_sync_is_checked() {
     let mut kit = kit();
     let lone = stable(&mut kit, vec![old_joining()]).remove(0);
