@@ -69,7 +69,8 @@ fn may_join(groups: &GroupMap, cx: &Cx<'_>, beat: &Heartbeat, id: &str) -> Resul
         && !member.speaks_classic()
         && member.current.epoch != LEFT_FOR_NOW
     {
-        let message = format!("Instance id of member {id} is in use by member {holder}.");
+        let message =
+            format!("Static member {id} cannot join: its instance id is owned by member {holder}.");
         return Err(Fault::with(Code::UnreleasedInstanceId, message));
     }
     let in_use = |regex: &Arc<str>| consumer.is_some_and(|consumer| consumer.uses_pattern(regex));
