@@ -137,7 +137,7 @@ fn keyed_batch(n: i32) -> ValidBatch {
     }
     for record in 0..3 {
         let key = format!("key-{}", (n * 3 + record) % 11);
-        let value = vec![b'a'; 100];
+        let value = [b'a'; 100];
         let value = ((n + record) % 3 > 0).then_some(&value[..]);
         let time = NOW_MS + i64::from(n * 10 + record);
         builder.push(time, Some(key.as_bytes()), value, std::iter::empty());

@@ -309,9 +309,9 @@ fn heard(world: &mut World, key: usize, about: About, reply: &Reply) -> Result<(
         }
         (About::Fetch { floor }, Reply::Fetch(Ok(topics))) => {
             let all = topics.iter().flat_map(|(_, fetched)| fetched);
-            let found = all.filter_map(|fetched| fetched.committed.as_ref()).map(|c| c.offset);
+            let mut found = all.filter_map(|fetched| fetched.committed.as_ref()).map(|c| c.offset);
             world.tally.fetched += 1;
-            world.tell(key, floor, found.last().unwrap_or(-1))
+            world.tell(key, floor, found.next_back().unwrap_or(-1))
         }
         (_, reply) => Err(Broken::Invariant(format!("an answer to something else: {reply:?}"))),
     }

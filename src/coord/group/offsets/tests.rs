@@ -585,10 +585,7 @@ fn a_topic_that_was_replaced_while_nobody_listened_begins_without_offsets() {
 #[test]
 fn offsets_of_kafkas_own_log_are_taken_over() {
     let mut kit = kit();
-    let fixture = include_str!(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/fixtures/consumer_offsets/versions.txt"
-    ));
+    let fixture = include_str!("../../../../tests/fixtures/consumer_offsets/versions.txt");
     let hex = |text: &str| -> Bytes {
         let pairs = (0..text.len()).step_by(2);
         pairs.map(|at| u8::from_str_radix(&text[at..at + 2], 16).expect("hex")).collect()

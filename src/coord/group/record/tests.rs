@@ -10,14 +10,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::base::ids::Uuid;
 
-const WRITTEN_BY_KAFKA: &str = include_str!(concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/tests/fixtures/consumer_offsets/kafka-4.3.1.txt"
-));
-const ALL_VERSIONS: &str = include_str!(concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/tests/fixtures/consumer_offsets/versions.txt"
-));
+const WRITTEN_BY_KAFKA: &str =
+    include_str!("../../../../tests/fixtures/consumer_offsets/kafka-4.3.1.txt");
+const ALL_VERSIONS: &str = include_str!("../../../../tests/fixtures/consumer_offsets/versions.txt");
 
 fn hex(text: &str) -> Bytes {
     let digits = |at| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
