@@ -238,3 +238,39 @@ fn a_damaged_partition_is_left_alone_and_the_others_go_on() {
     let lines = log.lines().filter(|line| line.contains("is not compacted until the next start"));
     assert_eq!(lines.count(), 1, "{log}");
 }
+
+/// Names of a process' threads.
+fn threads(process: u32) -> Vec<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).expect("a running broker");
+    let name = |task: std::io::Result<std::fs::DirEntry>| {
+        let path = task.expect("a task").path().join("comm");
+        // A thread may end between the listing and the look at it.
+        std::fs::read_to_string(path).unwrap_or_default().trim().to_owned()
+    };
+    tasks.map(name).collect()
+}
+
+#[test]
+fn as_many_threads_compact_as_the_setting_says_at_run_time() {
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let broker = Broker::start_with(scratch.path(), EAGER);
+    let mut client = broker.connect();
+    let mut updates = Updates::create(&mut client, "threads", COMPACT);
+    let mut counts = |wanted: usize| {
+        (0..READS).any(|_| {
+            fetch(&mut client, &updates.topic, 0);
+            let names = threads(broker.process_id());
+            names.iter().filter(|name| name.starts_with("cleaner-")).count() == wanted
+        })
+    };
+    assert!(counts(1));
+    topics::alter_broker(&mut broker.connect(), "log.cleaner.threads", "3");
+    assert!(counts(3));
+    topics::alter_broker(&mut broker.connect(), "log.cleaner.threads", "2");
+    assert!(counts(2));
+    let mut client = broker.connect();
+    updates.produce(&mut client, 30);
+    updates.wait_until_compacted(&mut client);
+    updates.check(&mut client);
+    assert!(broker.stop().success());
+}

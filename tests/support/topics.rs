@@ -90,13 +90,28 @@ pub fn produce(client: &mut Client, topic: &TopicName, partition: i32, batch: By
 
 /// Sets one config of a topic.
 pub fn alter(client: &mut Client, topic: &TopicName, name: &'static str, value: &'static str) {
+    alter_resource(client, 2, topic.0.clone(), name, value);
+}
+
+/// Sets one config of all brokers.
+pub fn alter_broker(client: &mut Client, name: &'static str, value: &'static str) {
+    alter_resource(client, 4, StrBytes::from_static_str(""), name, value);
+}
+
+fn alter_resource(
+    client: &mut Client,
+    kind: i8,
+    resource: StrBytes,
+    name: &'static str,
+    value: &'static str,
+) {
     let config = AlterableConfig::default()
         .with_name(StrBytes::from_static_str(name))
         .with_config_operation(0)
         .with_value(Some(StrBytes::from_static_str(value)));
     let resource = AlterConfigsResource::default()
-        .with_resource_type(2)
-        .with_resource_name(topic.0.clone())
+        .with_resource_type(kind)
+        .with_resource_name(resource)
         .with_configs(vec![config]);
     let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
     let altered = client.call(1, &request);

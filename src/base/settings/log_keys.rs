@@ -93,7 +93,7 @@ pub(super) const LOG_KEYS: &[Spec] = &[
         "Default of `min.compaction.lag.ms` for topics.",
     )
     .dynamic(),
-    Spec::int("log.cleaner.threads", 1, "1", "Threads that compact logs. Takes a restart."),
+    Spec::int("log.cleaner.threads", 1, "1", "Threads that compact logs.").dynamic(),
     Spec::list("log.cleanup.policy", "delete", "Default of `cleanup.policy` for topics.")
         .entries_of(CLEANUP_POLICIES)
         .dynamic(),

@@ -47,35 +47,29 @@ pub struct CleanerDeps {
 }
 
 /// The running threads.
-pub struct Cleaner {
-    shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
-}
+pub struct Cleaner(Arc<Shared>);
 
 impl Cleaner {
-    /// Starts as many threads as the settings say.
+    /// Starts as many threads as the settings say, and keeps as many as they will say.
     ///
     /// # Errors
     /// If a thread cannot be started, or the progress file cannot be read.
     pub fn start(deps: CleanerDeps) -> io::Result<Self> {
         let settings = (deps.settings)();
-        let count = if settings.enable { settings.threads } else { 0 };
-        let progress = Progress::load(&deps)?;
-        let state = State { progress, ..State::default() };
-        let shared = Arc::new(Shared { deps, state: Mutex::new(state), stop: Stop::default() });
-        let spawn = |n| {
-            let shared = Arc::clone(&shared);
-            let name = format!("cleaner-{n}");
-            std::thread::Builder::new().name(name).spawn(move || shared.run())
-        };
-        let threads: io::Result<Vec<_>> = (0..count).map(spawn).collect();
-        Ok(Self { threads: threads?, shared })
+        let state = State { progress: Progress::load(&deps)?, ..State::default() };
+        let (stop, threads) = (Stop::default(), Mutex::default());
+        let shared = Arc::new(Shared { deps, state: Mutex::new(state), stop, threads });
+        if settings.enable {
+            shared.keep_threads(settings.threads)?;
+        }
+        Ok(Self(shared))
     }
 
     /// Ends all rounds and waits for the threads. The shards must still answer.
     pub fn stop(self) {
-        self.shared.stop.set();
-        for thread in self.threads {
+        self.0.stop.set();
+        let threads = std::mem::take(&mut *self.0.threads.lock());
+        for (_, thread) in threads {
             // A panic was reported by its thread; compaction is not needed for a clean stop.
             let _ = thread.join();
         }
@@ -86,6 +80,8 @@ struct Shared {
     deps: CleanerDeps,
     state: Mutex<State>,
     stop: Stop,
+    /// With their numbers; the first keeps the others.
+    threads: Mutex<Vec<(u32, JoinHandle<()>)>>,
 }
 
 #[derive(Default)]
@@ -135,9 +131,32 @@ impl Candidate {
 }
 
 impl Shared {
-    fn run(&self) {
+    /// Starts the threads that are missing; those that are too many end by themselves.
+    fn keep_threads(self: &Arc<Self>, count: u32) -> io::Result<()> {
+        let mut threads = self.threads.lock();
+        threads.retain(|(_, thread)| !thread.is_finished());
+        for n in 0..count {
+            if self.stop.wait(Duration::ZERO) || threads.iter().any(|(running, _)| *running == n) {
+                continue;
+            }
+            let shared = Arc::clone(self);
+            let thread = std::thread::Builder::new().name(format!("cleaner-{n}"));
+            threads.push((n, thread.spawn(move || shared.run(n))?));
+        }
+        Ok(())
+    }
+
+    fn run(self: &Arc<Self>, n: u32) {
         loop {
             let settings = (self.deps.settings)();
+            if n >= settings.threads {
+                return;
+            }
+            if n == 0
+                && let Err(error) = self.keep_threads(settings.threads)
+            {
+                tracing::warn!(%error, "no further thread for compaction");
+            }
             let worked = self.take().is_some_and(|next| self.clean(next, &settings));
             if self.stop.wait(if worked { Duration::ZERO } else { settings.backoff }) {
                 return;
