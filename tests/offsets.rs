@@ -256,3 +256,34 @@ fn refusals_of_a_deletion_have_kafkas_codes() {
     assert_eq!(delete_group(&mut client, &simple), 0);
     assert_eq!(offsets(&mut client, &simple), []);
 }
+
+/// Kills the broker among commits that nobody has waited for. What was answered is there, and
+/// nothing that was not sent.
+#[test]
+fn committed_offsets_never_go_back_over_kills() {
+    const ROUNDS: i64 = 8;
+    const AHEAD: i64 = 200;
+    let scratch = tempfile::tempdir().unwrap();
+    let (topic, simple) = (name("orders"), group("killed"));
+    let mut broker = Broker::start(scratch.path());
+    create(&mut broker.connect(), &topic, 1);
+    find_coordinator(&mut broker.connect(), &simple);
+    let mut told = -1;
+    for round in 0..ROUNDS {
+        let mut client = broker.connect();
+        for n in 0..AHEAD {
+            let offset = round * AHEAD + n;
+            client.send(9, &commit_request(&simple, &topic, &[at(0, offset)]));
+        }
+        for n in 0..AHEAD / 2 {
+            let (_, response) = client.receive::<OffsetCommitRequest>(9);
+            assert_eq!(response.topics[0].partitions[0].error_code, 0);
+            told = round * AHEAD + n;
+        }
+        drop(broker);
+        broker = Broker::start(scratch.path());
+        let kept = offsets(&mut broker.connect(), &simple);
+        let [(0, offset)] = kept[..] else { panic!("{kept:?}") };
+        assert!((told..(round + 1) * AHEAD).contains(&offset), "{offset} after {told} was told");
+    }
+}
