@@ -22,7 +22,7 @@ use crate::coord::group::record::{ClassicMetadata, MemberMetadata, Record};
 use crate::coord::group::settings::Migration;
 use crate::coord::group::{Cx, GroupMap, Kind};
 
-/// A turn of a consumer group that has members; an empty one makes way for a classic group.
+/// A turn of the group; `None` if it is no consumer group.
 fn turn<'a, 'm>(groups: &'a mut GroupMap, cx: &'a mut Cx<'m>, group: &str) -> Option<Turn<'a, 'm>> {
     Turn::of(groups, cx, group).ok()
 }

@@ -15,6 +15,7 @@ use super::member::{self, Current};
 use super::state::Consumer;
 use super::turn::{Turn, not_found};
 use crate::base::fault::Fault;
+use crate::base::ids::Uuid;
 use crate::coord::cluster::Cluster;
 use crate::coord::group::classic::{self, CONSUMER_PROTOCOL_TYPE, Classic, Protocol};
 use crate::coord::group::record::{
@@ -140,7 +141,7 @@ pub(super) fn partitions(named: &Named, cluster: &dyn Cluster) -> Partitions {
 
 /// By name; a topic that is gone is left out.
 pub(super) fn named<'a>(
-    topics: impl Iterator<Item = (uuid::Uuid, Vec<i32>)> + 'a,
+    topics: impl Iterator<Item = (Uuid, Vec<i32>)> + 'a,
     cluster: &'a dyn Cluster,
 ) -> Named {
     topics.filter_map(|(id, of)| Some((cluster.topic_by_id(id)?.name, of))).collect()
