@@ -98,6 +98,7 @@ async fn form_groups(
     target: &str,
     work: &mut JoinSet<io::Result<()>>,
 ) -> io::Result<Duration> {
+    member::find_coordinators(target, form.groups).await?;
     let formation = Arc::new(Formation::new(form.groups, form.members));
     // Connections are made first: what is measured is the forming of groups.
     let mut members = Vec::with_capacity(form.groups * form.members);

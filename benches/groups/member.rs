@@ -11,20 +11,23 @@ use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_protocol::messages::{
-    GroupId, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, SyncGroupRequest,
+    FindCoordinatorRequest, GroupId, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse,
+    SyncGroupRequest,
 };
 use kafka_protocol::protocol::StrBytes;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, interval_at};
+use tokio::time::{Instant, interval, interval_at};
 
 use crate::Form;
 use crate::link::Link;
 
+const FIND_VERSION: i16 = 3;
 const JOIN_VERSION: i16 = 9;
 const SYNC_VERSION: i16 = 5;
 const HEARTBEAT_VERSION: i16 = 4;
 const REBALANCE_TIMEOUT_MS: i32 = 60_000;
+const RETRY: Duration = Duration::from_millis(50);
 /// A subscription to topic `t`, as a consumer's range assignor writes it (version 1).
 const SUBSCRIPTION: &[u8] = &[0, 1, 0, 0, 0, 1, 0, 1, b't', 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
 /// Partition 0 of topic `t`, as its leader assigns it (version 1).
@@ -74,6 +77,30 @@ impl fmt::Display for Formation {
     }
 }
 
+/// Waits until every group's coordinator serves it, as clients do before they join.
+pub async fn find_coordinators(target: &str, groups: usize) -> io::Result<()> {
+    let mut link = Link::connect(target).await?;
+    let mut retries = interval(RETRY);
+    for group in 0..groups {
+        let request = FindCoordinatorRequest::default().with_key(group_id(group).0);
+        let probe = HeartbeatRequest::default().with_group_id(group_id(group));
+        loop {
+            let found = link.call(FIND_VERSION, &request).await?;
+            // A coordinator that is found may still be loading; it says so to any request.
+            let answer = link.call(HEARTBEAT_VERSION, &probe).await?;
+            match ResponseError::try_from_code(answer.error_code) {
+                Some(ResponseError::UnknownMemberId) if found.error_code == 0 => break,
+                _ => retries.tick().await,
+            };
+        }
+    }
+    Ok(())
+}
+
+fn group_id(group: usize) -> GroupId {
+    GroupId(StrBytes::from_string(format!("group-{group}")))
+}
+
 pub struct Member {
     link: Link,
     group: usize,
@@ -89,7 +116,7 @@ impl Member {
         Self {
             link,
             group,
-            group_id: GroupId(StrBytes::from_string(format!("group-{group}"))),
+            group_id: group_id(group),
             member_id: StrBytes::default(),
             session_timeout_ms: form.session_timeout_ms,
             heartbeat: Duration::from_millis(form.heartbeat_ms),

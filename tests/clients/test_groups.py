@@ -8,7 +8,10 @@ from confluent_kafka import ConsumerGroupTopicPartitions
 import groups
 
 PARTITIONS = 6
+# Clients that speak the consumer protocol (KIP-848) beside the classic one.
+CONSUMER_PROTOCOL = ["confluent-kafka", "franz-go", "java"]
 CASES = [(client, "classic") for client in [*groups.COMMANDS, "kcat"]]
+CASES += [(client, "consumer") for client in CONSUMER_PROTOCOL]
 
 
 @pytest.fixture

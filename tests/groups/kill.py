@@ -20,7 +20,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from harness import wait
-from harness.broker import Klamm
+from harness.broker import Kafka, Klamm
 from ledger import Ledger
 
 TOPIC, PARTITIONS, RECORDS = "work", 12, 20_000
@@ -169,10 +169,12 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--groups", type=int, default=2, help="groups of each protocol")
     parser.add_argument("--protocol", choices=PROTOCOLS, action="append", help="only this group protocol")
+    parser.add_argument("--broker", choices=["klamm", "kafka"], default="klamm")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="klamm-groups-") as scratch:
-        broker = Klamm(Path(scratch), SETTINGS).start()
+        kind = {"klamm": Klamm, "kafka": Kafka}[chosen.broker]
+        broker = kind(Path(scratch), SETTINGS).start()
         try:
             run = Run(broker, chosen.seed, chosen.groups, chosen.protocol or PROTOCOLS)
             for number in range(1, chosen.rounds + 1):
