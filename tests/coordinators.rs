@@ -80,7 +80,7 @@ fn lag_is_what_a_group_has_not_committed() {
             "klamm_group_lag_records{{group=\"{GROUP}\",topic=\"{topic}\",partition=\"0\"}} 3"
         ),
         "klamm_group_lag_left_out 0",
-        "klamm_group_count{type=\"Classic\",state=\"Empty\"} 1",
+        "klamm_group_count{type=\"classic\",state=\"Empty\"} 1",
         "klamm_group_members 0",
         "klamm_group_commits_total 1",
         "klamm_group_rebalances_total 0",
