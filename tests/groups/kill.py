@@ -124,8 +124,9 @@ class Run:
         self.tend_until(lambda: time.monotonic() > moment and self.ledger.commits > before, "commits", 60)
         in_flight, commits = self.ledger.open, self.ledger.commits - before
         self.broker.kill()
+        known = self.ledger.known()
         self.broker.start()
-        faults = self.ledger.judge(self.read())
+        faults = self.ledger.judge(known, self.read())
         marks, began = {group.name: group.commits for group in self.groups}, time.monotonic()
         try:
             self.tend_until(lambda: all(g.commits > marks[g.name] for g in self.groups), "recovery", RECOVERY_S)

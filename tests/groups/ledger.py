@@ -30,11 +30,16 @@ class Ledger:
                 for key, offset in places.items():
                     self.acked[key] = max(self.acked[key], offset)
 
-    def judge(self, found):
+    def known(self):
+        """What is acknowledged by now; to be asked for before the offsets are read."""
+        with self.lock:
+            return dict(self.acked)
+
+    def judge(self, known, found):
         """Faults in what was read after a crash: `found` maps keys to offsets, -1 for none."""
         faults = []
         with self.lock:
-            for key, acked in sorted(self.acked.items()):
+            for key, acked in sorted(known.items()):
                 offset = found.get(key, -1)
                 if offset < acked:
                     faults.append(f"{key}: {acked} was acknowledged, {offset} is read")
