@@ -1,5 +1,6 @@
 """Memory and start-up of the real binary: idle, with 10,000 connections, with 1,000 partitions and
-10 GiB after a kill and after a clean stop.
+10 GiB after a kill and after a clean stop; processor time while 10,000 members of groups and 1,000
+fetches wait.
 
 Memory bounds hold on any machine and fail the run. Times are printed beside their bounds and fail
 it only with `--strict`, as they say something on a quiet machine only.
@@ -17,6 +18,7 @@ from pathlib import Path
 import confluent_kafka
 from confluent_kafka.admin import AdminClient, NewTopic
 
+import waiting
 from harness.broker import Klamm
 
 MEBIBYTE = 1 << 20
@@ -82,6 +84,22 @@ def connections(report, scratch, count):
         broker.close()
 
 
+def waits(report, scratch):
+    broker = Klamm(scratch / "waits", overrides={"max.connections.per.ip": "20000"}).start()
+    try:
+        share, formed_s, rate = waiting.members(broker, groups=100, of_each=100, seconds=20)
+        report.figure("100 groups of 100: formed", formed_s, 30, "s", False)
+        name = f"10,000 members, {rate:.0f} heartbeats/s: processors"
+        report.figure(name, share * 100, 5, "%", False)
+        admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
+        admin.create_topics([NewTopic("quiet", 1, 1)])["quiet"].result(60)
+        for wait_ms in (500, 30_000):
+            share = waiting.long_polls(broker, b"quiet", 1000, 15, wait_ms)
+            report.figure(f"1,000 long polls of {wait_ms} ms: processors", share * 100, 5, "%", False)
+    finally:
+        broker.close()
+
+
 def fill(broker, partitions, total_bytes):
     admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
     admin.create_topics([NewTopic("big", partitions, 1)])["big"].result(60)
@@ -133,7 +151,7 @@ def main():
     parser.add_argument("--partitions", type=int, default=1000)
     parser.add_argument("--connections", type=int, default=10_000)
     parser.add_argument("--strict", action="store_true", help="times count as well")
-    parser.add_argument("--only", choices=["idle", "connections", "starts"])
+    parser.add_argument("--only", choices=["idle", "connections", "waits", "starts"])
     chosen = parser.parse_args()
     # The broker inherits it: descriptors for connections, segments and indexes.
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -144,6 +162,8 @@ def main():
             idle(report, Path(folder))
         if chosen.only in (None, "connections"):
             connections(report, Path(folder), chosen.connections)
+        if chosen.only in (None, "waits"):
+            waits(report, Path(folder))
         if chosen.only in (None, "starts"):
             starts(report, Path(folder), chosen.partitions, chosen.gib)
     print(f"{report.passed} passed, {report.failed} failed")
