@@ -38,7 +38,7 @@ class Console:
     def close(self):
         """As with Ctrl-C: it leaves the group and commits."""
         if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGINT)
+            os.killpg(self.process.pid, signal.SIGTERM)
         self.process.wait(30)
 
 

@@ -45,7 +45,7 @@ def consuming(broker, tmp_path):
             yield
         finally:
             # It commits and leaves its group, as on Ctrl-C.
-            os.killpg(member.pid, signal.SIGINT)
+            os.killpg(member.pid, signal.SIGTERM)
             member.wait(30)
     return run
 

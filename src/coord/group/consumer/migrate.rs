@@ -208,10 +208,13 @@ impl Turn<'_, '_> {
         let stay = group.members.iter().filter(|(id, _)| !leaving.contains(id));
         let members = stay.filter_map(|(id, member)| {
             let classic = member.asked.classic.as_ref()?;
-            let target = group.target(id).map(|target| {
-                let topics = target.iter().map(|(id, of)| (*id, of.iter().copied().collect()));
-                named(topics, cluster)
-            });
+            // What it may still read, not what it was to get: should the group change over again
+            // before it has joined, nobody else may be given that.
+            let mut held = Partitions::new();
+            for (topic, of) in member.current.assigned.iter().chain(&member.current.revoking) {
+                held.entry(*topic).or_default().extend(of.keys());
+            }
+            let held = held.into_iter().map(|(topic, of)| (topic, of.into_iter().collect()));
             let protocols = classic.protocols.iter().map(|(name, metadata)| Protocol {
                 name: Arc::clone(name),
                 metadata: metadata.clone(),
@@ -225,7 +228,7 @@ impl Turn<'_, '_> {
                 protocols: protocols.collect(),
                 assignment: embedded::encode_assignment(
                     subscription_version(classic),
-                    &target.unwrap_or_default(),
+                    &named(held, cluster),
                 ),
                 wait: classic::Wait::default(),
             };

@@ -333,11 +333,11 @@ pub fn replay(groups: &mut GroupMap, record: OffsetRecord) {
     }
 }
 
-/// Sets the clock of expiry, which begins by catching up with what happened while nobody listened:
-/// topics may have been deleted. Of deleted groups the log may still tell.
+/// Sets the clock of expiry. Of deleted groups the log may still tell. What happened while nobody
+/// listened can wait for it: offsets of a topic that was deleted meanwhile are not told of.
 pub fn resume(groups: &mut GroupMap, cx: &mut Cx<'_>) {
     groups.prune_all();
-    cx.timers.set(Timer::ExpireOffsets, cx.moment.now);
+    cx.timers.set(Timer::ExpireOffsets, cx.moment.now + cx.settings.offsets_retention_check);
 }
 
 /// Invariants.

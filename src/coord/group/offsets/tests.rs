@@ -577,7 +577,7 @@ fn a_topic_that_was_replaced_while_nobody_listened_begins_without_offsets() {
     kit.cluster.set_topic("orders", 3);
     kit.failover();
     assert_eq!(offsets(&mut kit, "g"), ["returns-0=2"], "told of no more");
-    kit.pass(Duration::ZERO);
+    kit.pass(GroupSettings::default().offsets_retention_check);
     assert_eq!(durable(kit.groups()).len(), 1, "stored no more");
     kit.assert_durable(durable);
 }
