@@ -140,7 +140,20 @@ fn idle_frame(key: i16, version: i16) -> Bytes {
         DescribeClusterRequest,
         DescribeProducersRequest,
         ListConfigResourcesRequest,
-        DescribeTopicPartitionsRequest
+        DescribeTopicPartitionsRequest,
+        FindCoordinatorRequest,
+        JoinGroupRequest,
+        SyncGroupRequest,
+        HeartbeatRequest,
+        LeaveGroupRequest,
+        DescribeGroupsRequest,
+        ListGroupsRequest,
+        DeleteGroupsRequest,
+        OffsetCommitRequest,
+        OffsetFetchRequest,
+        OffsetDeleteRequest,
+        ConsumerGroupHeartbeatRequest,
+        ConsumerGroupDescribeRequest
     )
 }
 
