@@ -49,7 +49,7 @@ class Confluent:
     def produce(self, topic, records, partition=0, codec="none", acks="all", idempotent=False):
         producer = confluent_kafka.Producer(self.settings(**{
             "acks": acks, "enable.idempotence": idempotent, "compression.codec": codec,
-            "delivery.timeout.ms": DEADLINE_S * 1000, "linger.ms": 5000,
+            "delivery.timeout.ms": DEADLINE_S * 1000, "linger.ms": 50,
             "queue.buffering.max.kbytes": 1 << 18}))
         offsets, errors = [None] * len(records), []
         for i, record in enumerate(records):

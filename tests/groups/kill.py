@@ -142,14 +142,16 @@ class Run:
         """All committed offsets, as an administrator reads them, once their coordinators have loaded."""
         found = {}
         for group in self.groups:
-            for place in wait.until(lambda: self.offsets(group.name), f"offsets of {group.name}", RECOVERY_S):
+            # A group may have committed nothing so far: an empty list is an answer.
+            places, = wait.until(lambda: self.offsets(group.name), f"offsets of {group.name}", RECOVERY_S)
+            for place in places:
                 found[group.name, place.partition] = place.offset
         return found
 
     def offsets(self, group):
         try:
-            return self.admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])[group].result(
-                RECOVERY_S).topic_partitions
+            listed = self.admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])[group]
+            return (listed.result(RECOVERY_S).topic_partitions,)
         except confluent_kafka.KafkaException as error:
             if error.args[0].code() == confluent_kafka.KafkaError.COORDINATOR_LOAD_IN_PROGRESS:
                 return None
