@@ -1,0 +1,192 @@
+//! The partitions that a shard owns: opened, put back, trimmed, checkpointed, closed.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+
+use super::checkpointer::Collected;
+use super::control::{Compactable, Opening};
+use super::registry::Partition;
+use super::worker::{Hosted, Shard, report};
+use crate::base::fault::{Code, Fault};
+use crate::base::ids::TopicPartition;
+use crate::coord::group::GROUPS_TOPIC;
+use crate::log::commit::ReplayedRow;
+use crate::log::compact::swap::Replacement;
+use crate::log::dir::{self, Identity};
+use crate::log::error::{LogError, ReplayError};
+use crate::log::partition::{PartitionLog, Replayed};
+use crate::log::recover::{OpenHint, RecoveryReport};
+
+impl Shard {
+    /// Opens a partition's log, or begins an empty one, and serves it: readers and producers find
+    /// it from now on.
+    ///
+    /// # Errors
+    /// The partition is not served; no other is affected.
+    pub fn open_existing(
+        &mut self,
+        opening: &Opening,
+        hint: OpenHint,
+    ) -> Result<RecoveryReport, LogError> {
+        if self.hosted.contains_key(&opening.tp) {
+            return Ok(RecoveryReport::default());
+        }
+        let (log, report) = PartitionLog::open(
+            &self.deps.store,
+            Identity::below(&self.deps.data_dir, &opening.topic_name, opening.tp),
+            opening.settings.clone(),
+            hint,
+            opening.leader_epoch,
+            self.deps.env.wall_ms(),
+        )?;
+        let partition = Arc::new(Partition {
+            tp: opening.tp,
+            topic_name: opening.topic_name.clone(),
+            shard: self.index,
+            view: Arc::clone(log.view()),
+            rules: ArcSwap::from_pointee(opening.rules),
+        });
+        self.deps.registry.insert(Arc::clone(&partition));
+        self.hosted.insert(opening.tp, Hosted { log, partition, changed: true });
+        if opening.topic_name == GROUPS_TOPIC {
+            self.with_groups(|groups, _| groups.add(opening.tp));
+        }
+        Ok(report)
+    }
+
+    /// Puts a row of the commit log back. `None` if its partition is not served, `false` if the
+    /// row is there already.
+    ///
+    /// # Errors
+    /// See [`ReplayError`].
+    pub fn replay(&mut self, row: &ReplayedRow) -> Result<Option<bool>, ReplayError> {
+        if let Some(batch) = &row.batch {
+            return self.put_back(row.tp, batch);
+        }
+        // The batch was synced in its segment before its row was written.
+        let Some(hosted) = self.hosted.get(&row.tp) else { return Ok(None) };
+        let (log_end, base_offset) = (hosted.log.view().log_end(), row.base_offset);
+        match base_offset < log_end {
+            true => Ok(Some(false)),
+            false => Err(ReplayError::Gap { log_end, base_offset }),
+        }
+    }
+
+    /// As [`Shard::replay`], of a batch alone.
+    ///
+    /// # Errors
+    /// See [`ReplayError`].
+    pub fn put_back(
+        &mut self,
+        tp: TopicPartition,
+        batch: &Bytes,
+    ) -> Result<Option<bool>, ReplayError> {
+        let now_ms = self.deps.env.wall_ms();
+        let Some(hosted) = self.hosted.get_mut(&tp) else { return Ok(None) };
+        hosted.changed = true;
+        Ok(Some(hosted.log.append_replayed(batch, now_ms)? == Replayed::Appended))
+    }
+
+    /// Makes everything that recovery found visible, once it is durable.
+    pub fn show_all(&self) {
+        for hosted in self.hosted.values() {
+            hosted.partition.view.advance(&hosted.log.end());
+        }
+    }
+
+    pub(super) fn remove(&mut self, opening: &Opening) -> io::Result<Option<PathBuf>> {
+        if let Some(partition) = self.deps.registry.remove(opening.tp) {
+            partition.view.close();
+        }
+        if self.hosted.remove(&opening.tp).is_some() {
+            self.removed.push(opening.tp);
+            self.with_groups(|groups, _| groups.remove(opening.tp));
+        }
+        let identity = Identity::below(&self.deps.data_dir, &opening.topic_name, opening.tp);
+        dir::mark_deleted(self.deps.store.files(), &identity, self.deps.env.random_uuid())
+    }
+
+    pub(super) fn configure(&mut self, opening: Opening) {
+        let Some(hosted) = self.hosted.get_mut(&opening.tp) else { return };
+        hosted.log.apply_settings(opening.settings);
+        hosted.partition.rules.store(Arc::new(opening.rules));
+    }
+
+    pub(super) fn delete_records(
+        &mut self,
+        tp: TopicPartition,
+        before_offset: i64,
+    ) -> Result<i64, Fault> {
+        let hosted = self.hosted.get_mut(&tp).ok_or(Code::NotLeaderOrFollower)?;
+        hosted.changed = true;
+        hosted
+            .log
+            .delete_records(before_offset)
+            .map_err(|error| Fault::with(Code::OffsetOutOfRange, error.to_string()))
+    }
+
+    pub(super) fn compactable(&mut self) -> Vec<Compactable> {
+        let now_ms = self.deps.env.wall_ms();
+        let mut found = Vec::new();
+        for hosted in self.hosted.values_mut().filter(|h| h.log.settings().cleanup_compact) {
+            match hosted.log.roll_for_compaction(now_ms) {
+                Ok(rolled) => hosted.changed |= rolled,
+                Err(error) => report(&hosted.partition, &error, "compaction has to wait"),
+            }
+            found.push(Compactable {
+                partition: Arc::clone(&hosted.partition),
+                settings: hosted.log.settings().clone(),
+            });
+        }
+        found
+    }
+
+    pub(super) fn replace(
+        &mut self,
+        tp: TopicPartition,
+        replacement: &Replacement,
+    ) -> io::Result<bool> {
+        let now_ms = self.deps.env.wall_ms();
+        let Some(hosted) = self.hosted.get_mut(&tp) else { return Ok(false) };
+        hosted.changed = true;
+        hosted.log.replace(replacement, now_ms)
+    }
+
+    /// What changed since the last checkpoint.
+    pub fn checkpoint(&mut self) -> Collected {
+        let mut collected = Collected::default();
+        collected.removed.append(&mut self.removed);
+        for hosted in self.hosted.values_mut().filter(|hosted| hosted.changed) {
+            match hosted.log.checkpoint() {
+                Some((checkpoint, work)) => {
+                    hosted.changed = false;
+                    collected.changed.push(checkpoint);
+                    collected.dirty.merge(work);
+                }
+                // Staged batches wait; what lies before them is synced all the same.
+                None => collected.dirty.merge(hosted.log.take_sync_work()),
+            }
+        }
+        collected
+    }
+
+    /// Ends writing to all logs and gives their last checkpoint.
+    pub(super) fn close(&mut self) -> Collected {
+        let mut collected = Collected::default();
+        collected.removed.append(&mut self.removed);
+        for (_, hosted) in self.hosted.drain() {
+            match hosted.log.close() {
+                Ok((checkpoint, work)) => {
+                    collected.changed.push(checkpoint);
+                    collected.dirty.merge(work);
+                }
+                Err(error) => report(&hosted.partition, &error, "the log is not closed cleanly"),
+            }
+        }
+        collected
+    }
+}
