@@ -1,4 +1,4 @@
-"""SIGKILL under load: `tests/crash/run --rounds N [--durability fsync|page-cache]`."""
+"""SIGKILL under load: `tests/crash/run --rounds N [--durability fsync|page-cache] [--delays]`."""
 
 import sys
 import tempfile
@@ -6,16 +6,16 @@ from pathlib import Path
 
 import rounds
 from harness.broker import Kafka, Klamm
-from load import Load
+from load import WITHOUT_DELAYS, Load
 
 SETTINGS = {"log.segment.bytes": 16 << 20}
 
 
-def started(name, durability, scratch):
+def started(chosen, scratch):
     """The oracle knows no `durability`: it always does what ours calls page-cache."""
-    if name == "kafka":
+    if chosen.broker == "kafka":
         return Kafka(scratch, SETTINGS).start()
-    return Klamm(scratch, {**SETTINGS, "durability": durability}).start()
+    return Klamm(scratch, rounds.settings(chosen, {**SETTINGS, "durability": chosen.durability})).start()
 
 
 def main():
@@ -24,11 +24,13 @@ def main():
     parser.add_argument("--broker", choices=["klamm", "kafka"], default="klamm")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="klamm-crash-") as scratch:
-        broker = started(chosen.broker, chosen.durability, Path(scratch))
+        broker = started(chosen, Path(scratch))
         try:
-            run = rounds.Run(broker, Load(broker.bootstrap), broker.kill, chosen.acked, chosen.seed)
+            load = Load(broker.bootstrap, rounds.kinds(chosen, WITHOUT_DELAYS))
+            run = rounds.Run(broker, load, broker.kill, chosen.acked, chosen.seed)
             run.rounds(chosen.rounds)
-            good = run.close(f"kill, durability={chosen.durability}, seed={chosen.seed}", chosen.rounds)
+            name = f"kill, durability={chosen.durability}, seed={chosen.seed}"
+            good = run.close(name + (", delays" if chosen.delays else ""), chosen.rounds)
         finally:
             broker.close()
     sys.exit(0 if good else 1)

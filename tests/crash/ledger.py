@@ -91,11 +91,26 @@ class Reading:
         self.numbers = {}  # writer -> the last number read
         self.count = 0
 
+    def read(self, message):
+        """A record as a client library gives it."""
+        self.saw(message.offset(), int.from_bytes(message.value()[:8], "big"))
+
     def saw(self, offset, value):
+        if not self.placed(offset, value):
+            return
+        partition = self.partition
+        writer, number = value >> PARTITION_BITS + NUMBER_BITS, value & (1 << NUMBER_BITS) - 1
+        if partition.keeps_order and number <= self.numbers.get(writer, ABSENT):
+            partition.fault("disordered", f"{parts_of(value)} at {offset} follows number {self.numbers[writer]}")
+        self.numbers[writer] = number
+
+    def placed(self, offset, value):
+        """Holds offset and value against what is known, whatever came before; false if the offset
+        did not rise."""
         partition = self.partition
         if offset < self.next:
             partition.fault("disordered", f"offset {offset} read after {self.next - 1}")
-            return
+            return False
         if offset > self.next:
             self._skipped(offset)
         self.next = offset + 1
@@ -103,10 +118,7 @@ class Reading:
         values = partition.values
         if offset >= len(values) or values[offset] != value:
             partition._stands(value, offset, "read")
-        writer, number = value >> PARTITION_BITS + NUMBER_BITS, value & (1 << NUMBER_BITS) - 1
-        if partition.keeps_order and number <= self.numbers.get(writer, ABSENT):
-            partition.fault("disordered", f"{parts_of(value)} at {offset} follows number {self.numbers[writer]}")
-        self.numbers[writer] = number
+        return True
 
     def ended(self, log_end):
         """The broker gives `log_end` as the end, and the read came to an end by itself."""

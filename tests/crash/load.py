@@ -7,14 +7,18 @@ Every writer is a librdkafka producer. What each kind risks differs, what is jud
   plain       acks=all, never retries; a value without an answer may be there or not
   leader      acks=1, never retries; survives a kill, not a power cut
   bulk        as idempotent, with records so large that a commit takes its other path
+  delayed     as idempotent; half of its values are delayed, in the same batches, and some of these
+              are cancelled again
 """
 
+import random
 import time
 
 import confluent_kafka
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from harness import wait
+from delayed import DelayedPartition, now_ms
 from ledger import Partition
 
 SMALL_BYTES, BULK_BYTES = 100, 300_000
@@ -28,15 +32,20 @@ KINDS = {
     "leader": {"acks": "1", "message.send.max.retries": 0, "delivery.timeout.ms": 30_000},
     "bulk": {"enable.idempotence": True, "acks": "all", "delivery.timeout.ms": 300_000,
              "message.max.bytes": 4_000_000, "queue.buffering.max.kbytes": 65_536},
+    "delayed": {"enable.idempotence": True, "acks": "all", "delivery.timeout.ms": 300_000},
 }
+WITHOUT_DELAYS = ("idempotent", "plain", "leader", "bulk")
+# How long a released record may take on a busy machine before the judge calls it lost.
+RELEASE_DEADLINE_S = 60
 
 
 class Place:
     """A topic-partition of the broker and its history in the ledger."""
 
-    def __init__(self, topic, number, index, keeps_order):
+    def __init__(self, topic, number, index, kind):
         self.topic, self.number = topic, number
-        self.history = Partition(index, keeps_order)
+        history = DelayedPartition if kind == "delayed" else Partition
+        self.history = history(index, keeps_order="enable.idempotence" in KINDS[kind])
 
     def __repr__(self):
         return f"{self.topic}-{self.number}"
@@ -85,12 +94,68 @@ class Writer:
             raise TimeoutError(f"{self.kind} writer: {left} values without an answer after {deadline_s} s")
 
 
+class DelayedWriter(Writer):
+    """Live and delayed values in turn, of several sizes; long delays have ids and half of those
+    are cancelled as soon as they are acknowledged."""
+
+    MOST_IN_FLIGHT = 2_000
+
+    def __init__(self, *place):
+        super().__init__(*place)
+        self.most_in_flight = self.MOST_IN_FLIGHT
+        self.chance = random.Random(self.number)
+
+    def write(self, count):
+        place = self.places[self.turn % len(self.places)]
+        self.turn += 1
+        for _ in range(min(count, self.most_in_flight - self.in_flight)):
+            self.in_flight += 1
+            if self.chance.random() < 0.5:
+                value = place.history.sent(self.number)
+                self._produce(place, value, [], self._answered(place.history, value))
+            else:
+                self._write_later(place)
+        self.producer.poll(0)
+
+    def _write_later(self, place):
+        kind = self.chance.random()
+        if kind < 0.8:
+            delay_ms = self.chance.randint(1, 1_500 if kind < 0.5 else 12_000)
+            value = place.history.sent_later(self.number, delay_ms)
+            self._produce(place, value, [("klamm.delay", str(delay_ms))], self._answered(place.history, value))
+            return
+        delay_ms = self.chance.randint(15_000, 30_000)
+        value = place.history.sent_later(self.number, delay_ms)
+        due = ("klamm.deliver.at", str(place.history.due[value]))
+        answered = self._answered(place.history, value)
+
+        def then_cancel(error, message):
+            answered(error, message)
+            if error is None and value % 2:
+                self._cancel(place, value)
+        self._produce(place, value, [due, ("klamm.delay.id", str(value))], then_cancel)
+
+    def _cancel(self, place, value):
+        def cancelled(error, message):
+            self.in_flight -= 1
+            if error is None:
+                place.history.command_acknowledged(message.offset(), value)
+        self.in_flight += 1
+        self.producer.produce(place.topic, partition=place.number, value=None, on_delivery=cancelled,
+                              headers=[("klamm.delay.cancel", str(value))])
+
+    def _produce(self, place, value, headers, answered):
+        filler = b"." * self.chance.choice((50, 200, 1_000))
+        self.producer.produce(place.topic, partition=place.number, value=value.to_bytes(8, "big") + filler,
+                              headers=headers, on_delivery=answered)
+
+
 class Load:
     """All writers and places of a run."""
 
-    TOPICS = {"idempotent": 4, "plain": 4, "leader": 2, "bulk": 2}
+    TOPICS = {"idempotent": 4, "plain": 4, "leader": 2, "bulk": 2, "delayed": 3}
 
-    def __init__(self, bootstrap, kinds=tuple(TOPICS)):
+    def __init__(self, bootstrap, kinds):
         self.bootstrap = bootstrap
         admin = AdminClient({"bootstrap.servers": bootstrap, **QUIET})
         topics = [NewTopic(f"{kind}-values", self.TOPICS[kind], 1, config={"max.message.bytes": "4000000"})
@@ -100,10 +165,11 @@ class Load:
         self.places, self.writers = [], []
         for number, topic in enumerate(topics):
             kind = kinds[number]
-            own = [Place(topic.topic, partition, len(self.places) + partition, "enable.idempotence" in KINDS[kind])
+            own = [Place(topic.topic, partition, len(self.places) + partition, kind)
                    for partition in range(topic.num_partitions)]
             self.places += own
-            self.writers.append(Writer(number, kind, bootstrap, own))
+            writer = DelayedWriter if kind == "delayed" else Writer
+            self.writers.append(writer(number, kind, bootstrap, own))
 
     @property
     def acked(self):
@@ -133,26 +199,50 @@ class Load:
         for writer in self.writers:
             writer.settle()
 
+    def delays(self):
+        """The places with delayed values."""
+        return [place for place in self.places if isinstance(place.history, DelayedPartition)]
+
     def read_everything(self):
         """Reads every partition from 0 to its end and holds it against the ledger; returns the
-        number of records read."""
+        number of records read. Of delayed values it waits for those that are due."""
+        count = self._read(self.places)
+        delayed = self.delays()
+        moment_ms, end = now_ms(), time.monotonic() + RELEASE_DEADLINE_S
+        while any(place.history.overdue(moment_ms) for place in delayed) and time.monotonic() < end:
+            self._read(delayed)
+        for place in delayed:
+            place.history.judge_overdue(moment_ms)
+        return count
+
+    def read_until_delivered(self):
+        """Reads until no acknowledged delayed value is left, at the end of a run."""
+        delayed = self.delays()
+        due = [value for place in delayed for value in map(place.history.due.get, place.history.waiting)]
+        last_ms = max(due, default=0)
+        while now_ms() <= last_ms:
+            self._read(delayed)
+        return self.read_everything()
+
+    def _read(self, places):
         consumer = confluent_kafka.Consumer({
             "bootstrap.servers": self.bootstrap, "group.id": "unused", "enable.auto.commit": False,
             "auto.offset.reset": "error", "check.crcs": True, "queued.min.messages": 200_000,
             "fetch.wait.max.ms": 10, "fetch.error.backoff.ms": 20, **QUIET, **RECONNECT})
         try:
-            return self._read_with(consumer)
+            return self._read_with(consumer, places)
         finally:
             consumer.close()
 
-    def _read_with(self, consumer):
+    @staticmethod
+    def _read_with(consumer, places):
         ends, readings, open_places = {}, {}, {}
-        for place in self.places:
+        for place in places:
             asked = confluent_kafka.TopicPartition(place.topic, place.number, 0)
             ends[place] = consumer.get_watermark_offsets(asked, 30)[1]
             readings[place.topic, place.number] = place.history.reading()
             open_places[place.topic, place.number] = place
-        consumer.assign([confluent_kafka.TopicPartition(p.topic, p.number, 0) for p in self.places if ends[p]])
+        consumer.assign([confluent_kafka.TopicPartition(p.topic, p.number, 0) for p in places if ends[p]])
         unfinished = {key for key, place in open_places.items() if ends[place]}
         end = time.monotonic() + 120
         while unfinished and time.monotonic() < end:
@@ -160,7 +250,7 @@ class Load:
                 if message.error():
                     raise RuntimeError(f"read of {message.topic()}-{message.partition()}: {message.error()}")
                 key, offset = (message.topic(), message.partition()), message.offset()
-                readings[key].saw(offset, int.from_bytes(message.value()[:8], "big"))
+                readings[key].read(message)
                 if offset + 1 >= ends[open_places[key]]:
                     unfinished.discard(key)
         for key, reading in readings.items():

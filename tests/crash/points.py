@@ -1,4 +1,4 @@
-"""SIGKILL at named places: `tests/crash/run --points --rounds N [--durability fsync|page-cache]`.
+"""SIGKILL at named places: `tests/crash/run --points --rounds N [--durability fsync|page-cache] [--delays]`.
 
 The broker is built with the feature `crash-points` and kills itself at the chosen place, the n-th
 time it comes by, under the load and before the judge of `kill.py`. Places take turns; the run fails
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import rounds
 from harness.broker import Klamm
-from load import Load
+from load import WITHOUT_DELAYS, Load
 
 # Where the broker can be killed (`crash_point::pass` in src/), and how often it comes by at most
 # before it is.
@@ -29,6 +29,15 @@ POINTS = {
     "checkpoint-rename": 3,
     "checkpoint-written": 3,
 }
+# Those that only delayed records come by.
+DELAY_POINTS = {
+    "release": 30,
+    "release-half": 30,
+    "seal": 4,
+    "sealed": 4,
+    "merge": 2,
+    "merged": 2,
+}
 # Small files, so that a round sees rolls, recycled commit files and checkpoints.
 SETTINGS = {"log.segment.bytes": 1 << 20, "commit.log.file.bytes": 1 << 20, "commit.log.max.bytes": 8 << 20}
 DEADLINE_S = 120
@@ -37,13 +46,14 @@ DEADLINE_S = 120
 class Run(rounds.Run):
     """Rounds whose crash is the broker's own."""
 
-    def __init__(self, broker, load, least_acked, seed):
-        super().__init__(broker, load, broker.kill, least_acked, seed)
+    def __init__(self, broker, load, points, chosen):
+        super().__init__(broker, load, broker.kill, chosen.acked, chosen.seed)
+        self.points = points
         self.hits = Counter()
 
     def until_crash(self, result):
-        point = list(POINTS)[(result.number - 1) % len(POINTS)]
-        nth = self.chance.randint(1, POINTS[point])
+        point = list(self.points)[(result.number - 1) % len(self.points)]
+        nth = self.chance.randint(1, self.points[point])
         result.name = f"{point}:{nth}"
         self.broker.kill()
         self.broker.spawn(CRASH_AT=result.name)
@@ -56,8 +66,8 @@ class Run(rounds.Run):
 
     def judge_hits(self, count):
         """Prints how often each place was hit; a place that was hit too seldom is a failure."""
-        least = count // len(POINTS)
-        for point in POINTS:
+        least = count // len(self.points)
+        for point in self.points:
             seldom = self.hits[point] < least
             self.failed += seldom
             print(f"{point:20} {self.hits[point]:4} hits" + (f", fewer than {least}" if seldom else ""), flush=True)
@@ -69,9 +79,12 @@ def main():
     parser.add_argument("--durability", choices=["fsync", "page-cache"], default="fsync")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="klamm-crash-") as scratch:
-        broker = Klamm(Path(scratch), {**SETTINGS, "durability": chosen.durability}).start()
+        own = rounds.settings(chosen, {**SETTINGS, "durability": chosen.durability})
+        broker = Klamm(Path(scratch), own).start()
+        points = {**DELAY_POINTS, **POINTS} if chosen.delays else POINTS
         try:
-            run = Run(broker, Load(broker.bootstrap), chosen.acked, chosen.seed)
+            load = Load(broker.bootstrap, rounds.kinds(chosen, WITHOUT_DELAYS))
+            run = Run(broker, load, points, chosen)
             run.rounds(chosen.rounds)
             run.judge_hits(chosen.rounds)
             name = f"kill at named places, durability={chosen.durability}, seed={chosen.seed}"

@@ -37,7 +37,8 @@ def main():
 
 
 def cut_power_of(image, scratch, chosen):
-    broker = Klamm(scratch / "broker", {"log.segment.bytes": 16 << 20}, data_dir=image.path / "data")
+    own = rounds.settings(chosen, {"log.segment.bytes": 16 << 20})
+    broker = Klamm(scratch / "broker", own, data_dir=image.path / "data")
 
     def cut():
         if not chosen.dying_disk:
@@ -49,7 +50,7 @@ def cut_power_of(image, scratch, chosen):
 
     try:
         broker.start()
-        load = Load(broker.bootstrap, kinds=("idempotent", "plain", "bulk"))
+        load = Load(broker.bootstrap, rounds.kinds(chosen, ("idempotent", "plain", "bulk")))
         run = rounds.Run(broker, load, cut, chosen.acked, chosen.seed)
         run.rounds(chosen.rounds)
         return run.close(f"power cut, seed={chosen.seed}", chosen.rounds)

@@ -23,7 +23,22 @@ def options(description):
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--acked", type=int, default=10_000, help="least acknowledged values per round")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    parser.add_argument("--delays", action="store_true", help="with delayed values, half of all")
     return parser
+
+
+# So that a round sees journals sealed into runs, and runs merged.
+DELAY_SETTINGS = {"delay.journal.segment.bytes": 256 << 10}
+
+
+def settings(chosen, own):
+    """The broker's settings for this kind of run."""
+    return {**own, **(DELAY_SETTINGS if chosen.delays else {})}
+
+
+def kinds(chosen, own):
+    """The writers of this kind of run."""
+    return ("delayed", "idempotent") if chosen.delays else own
 
 
 @dataclass
@@ -80,14 +95,21 @@ class Run:
         """Runs and prints `count` rounds; a round with a fault or a slow start has failed."""
         for number in range(1, count + 1):
             result = self.round(number)
-            faults = self.load.take_faults()
-            self.reported += len(faults)
-            self.failed += bool(faults) or result.slow
             self.acked += result.acked
             self.in_flight += result.in_flight
-            print(result.line(len(faults)), flush=True)
-            for place, fault in faults[:10]:
-                print(f"    {fault.kind} {place}: {fault.text}", flush=True)
+            self.judge(result.line, result.slow)
+        if self.load.delays():
+            read = self.load.read_until_delivered()
+            self.judge(lambda faults: f"all delivered: {read:8} read, {faults} faults")
+
+    def judge(self, line, slow=False):
+        """Takes up what was found since the last time, and prints the line that tells of it."""
+        faults = self.load.take_faults()
+        self.reported += len(faults)
+        self.failed += bool(faults) or slow
+        print(line(len(faults)), flush=True)
+        for place, fault in faults[:10]:
+            print(f"    {fault.kind} {place}: {fault.text}", flush=True)
 
     def _data_bytes(self):
         return sum(path.stat().st_size for path in Path(self.broker.data_dir).rglob("*.log"))
