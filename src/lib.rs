@@ -10,6 +10,7 @@ pub mod broker;
 pub mod catalog;
 pub mod cli;
 pub mod coord;
+pub mod delay;
 pub mod log;
 pub mod ops;
 pub mod server;

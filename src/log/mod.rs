@@ -15,6 +15,7 @@ pub mod producers;
 pub mod read;
 pub mod recover;
 pub mod retain;
+pub mod runs;
 pub mod scan;
 pub mod segment;
 pub mod settings;

@@ -1,0 +1,35 @@
+//! What can go wrong with runs.
+
+use std::io;
+
+use super::meta::RunId;
+use crate::delay::key::Key;
+
+/// A run could not be read, written or merged.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The disk's own: a full one, or one that cannot be read now. The call may be repeated,
+    /// unless it was a sync that failed.
+    #[error("delay run: {0}")]
+    Io(#[from] io::Error),
+    /// Bytes are not what was written.
+    #[error("delay run {run}: {what} is damaged")]
+    Damaged { run: RunId, what: &'static str },
+    /// The flag was raised.
+    #[error("delay run: abandoned")]
+    Aborted,
+}
+
+/// Entries that damage took: passed by a cursor, for its owner to count and to list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost {
+    pub run: RunId,
+    pub slice: u32,
+    /// They lie between these keys: from the first on, up to the second or, if that is the
+    /// slice's last entry, that one included.
+    pub from: Key,
+    pub to: Key,
+    /// How many, cancelled ones included, and the length of their records.
+    pub entries: u64,
+    pub record_bytes: u64,
+}
