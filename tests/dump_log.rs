@@ -102,6 +102,7 @@ impl Written {
             log_start: checkpoint.log_start,
             producers: checkpoint.producers,
             clean: true,
+            limit: None,
         };
         let log = Self::open(&store, &identity, hint, epoch);
         Self { log, store, identity }

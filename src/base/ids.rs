@@ -21,6 +21,24 @@ impl TopicPartition {
     pub const fn new(topic_id: Uuid, partition: i32) -> Self {
         Self { topic_id, partition }
     }
+
+    /// The partition's delay journal: a log of its own under an index that no client can name.
+    #[must_use]
+    pub const fn journal(self) -> Self {
+        Self { topic_id: self.topic_id, partition: !self.source().partition }
+    }
+
+    #[must_use]
+    pub const fn is_journal(self) -> bool {
+        self.partition < 0
+    }
+
+    /// The partition that a journal belongs to; of any other partition, itself.
+    #[must_use]
+    pub const fn source(self) -> Self {
+        let partition = if self.is_journal() { !self.partition } else { self.partition };
+        Self { topic_id: self.topic_id, partition }
+    }
 }
 
 impl fmt::Debug for TopicPartition {
@@ -69,7 +87,7 @@ pub fn parse_base64_id(text: &str) -> Option<Uuid> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Uuid, base64_id, parse_base64_id};
+    use super::{TopicPartition, Uuid, base64_id, parse_base64_id};
     use proptest::prelude::{any, proptest};
 
     #[test]
@@ -77,6 +95,15 @@ mod tests {
         let id = Uuid::from_bytes(*b"2E78EA57052D436B");
         assert_eq!(base64_id(id), "MkU3OEVBNTcwNTJENDM2Qg");
         assert_eq!(base64_id(Uuid::nil()), "AAAAAAAAAAAAAAAAAAAAAA");
+    }
+
+    #[test]
+    fn a_journal_is_its_partitions_own() {
+        let partition = TopicPartition::new(Uuid::from_u128(1), 0);
+        let journal = partition.journal();
+        assert!(journal.is_journal() && !partition.is_journal());
+        assert_eq!((journal.source(), partition.source()), (partition, partition));
+        assert_eq!(journal.journal(), journal);
     }
 
     #[test]

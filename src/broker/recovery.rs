@@ -147,6 +147,7 @@ impl Known<'_> {
             log_start: known.log_start.max(deleted_to),
             producers: known.producers.clone(),
             clean: self.clean,
+            limit: None,
         }
     }
 }

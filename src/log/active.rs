@@ -108,15 +108,15 @@ impl Active {
         settings: &LogSettings,
     ) -> bool {
         let limit = u64::from(settings.segment_bytes.min(MAX_SEGMENT_BYTES));
+        let span = last_offset.saturating_sub(self.view.base_offset());
         if self.position == 0 {
-            return false;
+            return span > i64::from(i32::MAX);
         }
         let aged = self.first_timestamp_ms.is_some_and(|first| {
             header.max_timestamp_ms.saturating_sub(first) > settings.segment_ms
         });
         let index_entries = settings.segment_index_bytes as usize / 8;
         let time_entries = settings.segment_index_bytes as usize / 12;
-        let span = last_offset.saturating_sub(self.view.base_offset());
         aged || self.position + size > limit
             || self.live.index.offset_entries() >= index_entries
             || self.live.index.time_entries() + 1 >= time_entries
@@ -147,8 +147,8 @@ impl Active {
         }
     }
 
-    /// Reserves the blocks of one batch that will be written later.
-    pub(crate) fn reserve_staged(&mut self, size: u64) -> io::Result<()> {
+    /// Reserves the blocks of the batch that is written next.
+    pub(crate) fn reserve_now(&mut self, size: u64) -> io::Result<()> {
         let goal = self.position + size;
         if goal > self.reserved {
             self.live.file.resize(Resize::Reserve(goal))?;

@@ -73,6 +73,16 @@ pub enum ReplayError {
     Storage(#[from] io::Error),
 }
 
+impl From<AppendError> for ReplayError {
+    /// A replay asks no producer.
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Storage(error) | AppendError::Failed(error) => Self::Storage(error),
+            AppendError::Sequence(error) => Self::Storage(io::Error::other(error)),
+        }
+    }
+}
+
 /// A read that yields nothing.
 #[derive(Debug, Error)]
 pub enum ReadError {

@@ -10,6 +10,8 @@ pub mod dir;
 pub mod epochs;
 pub mod error;
 pub mod index;
+pub mod journal;
+pub mod pairs;
 pub mod partition;
 pub mod producers;
 pub mod read;

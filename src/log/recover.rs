@@ -20,11 +20,12 @@ use super::dir::{self, DELETED_SUFFIX, Identity};
 use super::epochs::LeaderEpochs;
 use super::error::LogError;
 use super::index::disk::Loaded;
+use super::pairs::Tail;
 use super::partition::{Dirty, EPOCHS_FILE, PartitionLog, sequenced};
 use super::producers::{ProducerState, Producers, snapshot};
 use super::scan::{Depth, Flaw, Placed, Scanner, Step};
 use super::segment::{SegmentView, file_name};
-use super::settings::{LogSettings, MAX_SEGMENT_BYTES};
+use super::settings::{LogSettings, MAX_HOLE, MAX_SEGMENT_BYTES};
 use super::view::PartitionView;
 use crate::store::local::forget_cached;
 use crate::store::{DirEntry, OpenMode, Resize};
@@ -43,6 +44,8 @@ pub struct OpenHint {
     pub producers: Vec<ProducerState>,
     /// The broker stopped cleanly: the log ends at the recovery point.
     pub clean: bool,
+    /// No batch from here on may stay (see [`super::pairs`]); not below the recovery point.
+    pub limit: Option<i64>,
 }
 
 /// What recovery did.
@@ -125,6 +128,11 @@ impl PartitionLog {
             epochs: recovery.epochs,
             leader_epoch,
             end,
+            floor: 0,
+            tail: Tail {
+                known_below: recovery.recovery_point.max(log_start),
+                pairs: recovery.pairs,
+            },
             active: None,
             named: false,
             synced_below: recovery.recovery_point,
@@ -228,6 +236,7 @@ struct Recovery<'a> {
     settings: LogSettings,
     recovery_point: i64,
     log_start: i64,
+    limit: i64,
     clean: bool,
     leader_epoch: i32,
     now_ms: i64,
@@ -237,6 +246,8 @@ struct Recovery<'a> {
     dirty: Dirty,
     condemned: VecDeque<(i64, PathBuf)>,
     end: i64,
+    /// Base offsets of paired batches above the recovery point.
+    pairs: Vec<i64>,
     /// The segments end below the log's end.
     behind: bool,
     report: RecoveryReport,
@@ -256,6 +267,7 @@ impl<'a> Recovery<'a> {
             store,
             recovery_point: hint.recovery_point,
             log_start: hint.log_start,
+            limit: hint.limit.unwrap_or(i64::MAX),
             clean: hint.clean,
             leader_epoch,
             now_ms,
@@ -267,6 +279,7 @@ impl<'a> Recovery<'a> {
             dirty: Dirty::default(),
             condemned: VecDeque::new(),
             end: hint.recovery_point,
+            pairs: Vec::new(),
             behind: false,
             report: RecoveryReport::default(),
         }
@@ -283,18 +296,21 @@ impl<'a> Recovery<'a> {
             self.segments.partition_point(|segment| segment.base_offset() < self.recovery_point);
         for at in beyond.saturating_sub(1)..self.segments.len() {
             let segment = self.segments[at].clone();
-            // A crash may lose the end of one segment and keep the next, which then would hide what
-            // the commit log has to put back between them. Past the recovery point there is no
-            // other way to such a gap; what lies behind damage below it is kept.
-            let base_offset = segment.base_offset();
-            let gap = base_offset > self.end && self.end >= self.recovery_point;
-            if at >= beyond.max(1) && (base_offset < self.end || gap) {
+            let before = self.end;
+            let follows = at < beyond.max(1) || self.may_follow(segment.base_offset());
+            let old_bytes = segment.size_bytes();
+            let flaw = if follows { self.recover_segment(&segment)? } else { None };
+            // Behind a hole of its own a segment begins with a batch, or was never begun.
+            let hollow = before >= self.recovery_point
+                && segment.base_offset() > before
+                && self.end == segment.base_offset();
+            if !follows || (at >= beyond.max(1) && hollow) {
+                self.end = before;
                 let whole = self.segments[at - 1].size_bytes();
                 self.cut(at - 1, whole, Flaw::Offsets, whole)?;
                 break;
             }
-            let old_bytes = segment.size_bytes();
-            if let Some((position, why)) = self.recover_segment(&segment)? {
+            if let Some((position, why)) = flaw {
                 self.cut(at, position, why, old_bytes)?;
                 break;
             }
@@ -308,6 +324,16 @@ impl<'a> Recovery<'a> {
         }
         self.dirty.epochs |= self.epochs.cut_tail(self.end);
         Ok(())
+    }
+
+    /// Whether a segment with this base offset may come behind what was found so far. A crash may
+    /// lose the end of one segment and keep the next, which then would hide what the commit log
+    /// has to put back between them. Past the recovery point there is no other way to such a gap,
+    /// but a hole too wide for a segment, which is begun when all before it is durable; what lies
+    /// behind damage below the recovery point is kept.
+    const fn may_follow(&self, base_offset: i64) -> bool {
+        let gap = base_offset - self.end;
+        gap == 0 || (gap > 0 && (self.end < self.recovery_point || gap > MAX_HOLE))
     }
 
     /// Epochs of before the recovery point; later ones are in the batches that are scanned.
@@ -340,12 +366,15 @@ impl<'a> Recovery<'a> {
         let mut scanner = Scanner::new(&*file, Depth::Checksums, (from, size), self.end);
         let flaw = loop {
             match scanner.step()? {
+                Step::Batch(placed) if placed.header.base_offset >= self.limit => {
+                    break Some((placed.position, Flaw::HalfAPair));
+                }
                 Step::Batch(placed) => self.apply(&placed),
                 Step::End => break None,
                 Step::Flaw(flaw) => break Some((scanner.position(), flaw)),
             }
         };
-        let whole = scanner.position();
+        let whole = flaw.map_or(scanner.position(), |(position, _)| position);
         self.report.scanned_bytes += whole - from;
         segment.set_size_bytes(whole);
         segment.trust_from(from);
@@ -401,6 +430,9 @@ impl<'a> Recovery<'a> {
         if let Some(producer) = sequenced(header) {
             let offsets = (header.base_offset, header.last_offset());
             self.producers.record(producer, offsets, header.max_timestamp_ms, self.now_ms);
+        }
+        if header.is_paired() {
+            self.pairs.push(header.base_offset);
         }
         self.end = header.last_offset() + 1;
     }

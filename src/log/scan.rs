@@ -55,6 +55,8 @@ pub enum Flaw {
     Offsets,
     #[error("the batch's checksum does not match")]
     Checksum,
+    #[error("half of an append that was never committed")]
+    HalfAPair,
 }
 
 /// One step of a walk.

@@ -4,6 +4,9 @@
 /// Kafka's positions and relative offsets are 31-bit; a segment never grows past them.
 pub const MAX_SEGMENT_BYTES: u32 = i32::MAX as u32;
 
+/// The widest hole within a segment: room stays for a batch behind it, in 31-bit offsets.
+pub(crate) const MAX_HOLE: i64 = 1 << 30;
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogSettings {
     /// A segment is rolled before it would grow past this (`segment.bytes`).

@@ -69,7 +69,7 @@ impl Shard {
         }
         // The batch was synced in its segment before its row was written.
         let Some(hosted) = self.hosted.get(&row.tp) else { return Ok(None) };
-        let (log_end, base_offset) = (hosted.log.view().log_end(), row.base_offset);
+        let (log_end, base_offset) = (hosted.log.end().offset, row.base_offset);
         match base_offset < log_end {
             true => Ok(Some(false)),
             false => Err(ReplayError::Gap { log_end, base_offset }),

@@ -5,14 +5,15 @@
 //!  0 i64 base offset            8 i32 length (bytes after this field)
 //! 12 i32 leader epoch          16 i8  magic = 2
 //! 17 u32 CRC-32C of 21..end    21 i16 attributes (0-2 codec, 3 timestamp type, 4 transactional,
-//! 23 i32 last offset delta            5 control, 6 delete horizon)
+//! 23 i32 last offset delta            5 control, 6 delete horizon, 14 paired: ours)
 //! 27 i64 base timestamp        35 i64 max timestamp
 //! 43 i64 producer id           51 i16 producer epoch
 //! 53 i32 base sequence         57 i32 record count
 //! 61 ... records, compressed as a whole if a codec is set
 //! ```
 //!
-//! All numbers are big-endian. Source: Kafka 4.3, `DefaultRecordBatch`.
+//! All numbers are big-endian. Source: Kafka 4.3, `DefaultRecordBatch`, which reads the low byte of
+//! the attributes only and keeps what stands in the high one.
 
 use crate::wire::compression::Codec;
 use crate::wire::crc;
@@ -36,6 +37,7 @@ const TIMESTAMP_TYPE_BIT: i16 = 1 << 3;
 const TRANSACTIONAL_BIT: i16 = 1 << 4;
 const CONTROL_BIT: i16 = 1 << 5;
 const DELETE_HORIZON_BIT: i16 = 1 << 6;
+const PAIRED_BIT: i16 = 1 << 14;
 const CODEC_MASK: i16 = 0x07;
 
 /// Whose clock a batch's timestamps are from. Kafka's `message.timestamp.type`.
@@ -230,6 +232,21 @@ impl BatchHeader {
         self.attributes = self.attributes & !CODEC_MASK | codec.id();
     }
 
+    /// Whether this is half of an append to a partition's log and its delay journal: the other
+    /// log has the other half at the same base offset, or neither counts. Never from the wire.
+    #[must_use]
+    pub const fn is_paired(&self) -> bool {
+        self.attributes & PAIRED_BIT != 0
+    }
+
+    /// Sets or clears the bit of [`BatchHeader::is_paired`], and leaves the others.
+    pub const fn set_paired(&mut self, paired: bool) {
+        self.attributes &= !PAIRED_BIT;
+        if paired {
+            self.attributes |= PAIRED_BIT;
+        }
+    }
+
     /// Sets the transactional bit in the attributes, and leaves the others.
     pub const fn set_transactional(&mut self) {
         self.attributes |= TRANSACTIONAL_BIT;
@@ -334,6 +351,10 @@ mod tests {
         header.set_timestamp_type(TimestampType::CreateTime);
         assert!(header.is_transactional() && !header.is_control());
         assert_eq!(header.codec(), Some(Codec::Gzip));
+        header.set_paired(true);
+        assert!(header.is_paired() && header.is_transactional());
+        header.set_paired(false);
+        assert_eq!((header.is_paired(), header.attributes), (false, 0b1_0001));
         header.attributes |= 0x07;
         assert_eq!(header.codec(), None);
     }

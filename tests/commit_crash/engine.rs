@@ -131,5 +131,6 @@ fn hint(known: PartitionCheckpoint) -> OpenHint {
         log_start: known.log_start,
         producers: known.producers,
         clean: false,
+        limit: None,
     }
 }

@@ -10,6 +10,8 @@ pub mod snapshot;
 #[cfg(test)]
 mod tests;
 
+use std::cmp::Reverse;
+
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use thiserror::Error;
@@ -88,6 +90,25 @@ impl ProducerState {
         self.batches.iter().find(same).copied()
     }
 
+    fn merge(&mut self, other: &Self) {
+        if other.epoch < self.epoch {
+            return;
+        }
+        if other.epoch > self.epoch {
+            self.batches.clear();
+            self.epoch = other.epoch;
+        }
+        self.last_seen_ms = self.last_seen_ms.max(other.last_seen_ms);
+        let own = std::mem::take(&mut self.batches);
+        let mut all: SmallVec<[BatchTrace; 2 * BATCHES_PER_PRODUCER]> =
+            own.into_iter().chain(other.batches.iter().copied()).collect();
+        // Of two with one base offset the longer first, which stays.
+        all.sort_unstable_by_key(|trace| (trace.base_offset, Reverse(trace.last_offset)));
+        all.dedup_by_key(|trace| trace.base_offset);
+        let surplus = all.len().saturating_sub(BATCHES_PER_PRODUCER);
+        self.batches.extend(all.into_iter().skip(surplus));
+    }
+
     fn remember(&mut self, trace: BatchTrace) {
         if self.batches.len() == BATCHES_PER_PRODUCER {
             self.batches.remove(0);
@@ -134,8 +155,9 @@ impl Producers {
     }
 
     /// Takes note of a batch that was written, at `now_ms`. Also the replay of logged batches:
-    /// one already noted changes nothing, and one that does not follow starts anew, since what
-    /// lay between may be deleted.
+    /// one already noted changes nothing, unless it was noted with less than its full range, as
+    /// the live part of a batch is that is divided between a log and its journal. One that does
+    /// not follow is kept beside the others: what lay between may be deleted, or in the other log.
     pub fn record(
         &mut self,
         batch: Sequenced,
@@ -150,22 +172,27 @@ impl Producers {
             last_seen_ms: now_ms,
             batches: SmallVec::new(),
         });
-        if state.batches.last().is_some_and(|last| base_offset <= last.last_offset) {
-            return;
-        }
-        let follows = sequence_after(state.last_sequence()) == batch.first_sequence;
-        if state.epoch != batch.epoch || !follows {
-            state.batches.clear();
-        }
-        state.epoch = batch.epoch;
-        state.last_seen_ms = state.last_seen_ms.max(now_ms);
-        state.remember(BatchTrace {
+        let trace = BatchTrace {
             first_sequence: batch.first_sequence,
             last_sequence: batch.last_sequence,
             base_offset,
             last_offset,
             timestamp_ms,
-        });
+        };
+        if let Some(last) = state.batches.last_mut()
+            && base_offset <= last.last_offset
+        {
+            if last.base_offset == base_offset && last.last_offset < last_offset {
+                *last = trace;
+            }
+            return;
+        }
+        if state.epoch != batch.epoch {
+            state.batches.clear();
+        }
+        state.epoch = batch.epoch;
+        state.last_seen_ms = state.last_seen_ms.max(now_ms);
+        state.remember(trace);
         if self.by_id.len() > self.max {
             self.forget_longest_silent();
         }
@@ -180,6 +207,18 @@ impl Producers {
         };
         if is_newer {
             self.by_id.insert(state.producer_id, state);
+        }
+    }
+
+    /// Brings together what a log and its journal know, each of its own batches: the newer epoch,
+    /// and in one epoch the last batches by offset, each in its full range.
+    pub fn merge(&mut self, other: &Self) {
+        for state in other.by_id.values() {
+            if let Some(known) = self.by_id.get_mut(&state.producer_id) {
+                known.merge(state);
+            } else if self.by_id.len() < self.max {
+                self.by_id.insert(state.producer_id, state.clone());
+            }
         }
     }
 
@@ -241,11 +280,6 @@ impl Producers {
             assert_eq!(*producer_id, state.producer_id, "filed under another id");
             assert!(state.batches.len() <= BATCHES_PER_PRODUCER, "too many batches kept");
             for pair in state.batches.windows(2) {
-                assert_eq!(
-                    sequence_after(pair[0].last_sequence),
-                    pair[1].first_sequence,
-                    "remembered batches of one epoch follow each other"
-                );
                 assert!(pair[0].last_offset < pair[1].base_offset, "offsets rise");
             }
         }

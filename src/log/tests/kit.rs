@@ -165,6 +165,7 @@ impl Rig {
             log_start: checkpoint.log_start,
             producers: checkpoint.producers,
             clean: true,
+            limit: None,
         };
         Self::open_in(leader_epoch, &self.files, settings, hint)
     }

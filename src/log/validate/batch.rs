@@ -50,6 +50,10 @@ impl ValidBatch {
         let header_bytes = header.write();
         let timestamp_type = rules.timestamp_type;
         let mut batch = Self { header, header_bytes, records, timestamp_type };
+        if header.is_paired() {
+            // Means something on disk, and nothing from a client: no other bit is its own either.
+            batch.set_paired(false);
+        }
         // On a LogAppendTime topic the stamp sets both; as sent they are as good as any.
         if timestamp_type == TimestampType::CreateTime {
             batch.restamp(|header| {
@@ -102,6 +106,12 @@ impl ValidBatch {
             last_sequence: header.last_sequence(),
             transactional: header.is_transactional(),
         })
+    }
+
+    /// Says whether the batch is half of a pair ([`BatchHeader::is_paired`]); in constant time, and
+    /// kept by [`ValidBatch::stamp`].
+    pub fn set_paired(&mut self, paired: bool) {
+        self.restamp(|header| header.set_paired(paired));
     }
 
     /// Places the batch in its log, in constant time: base offset and leader epoch, which the
