@@ -3,4 +3,14 @@
 //! Nothing here reads a clock or a file: moments come in with the call. Files, journals and
 //! threads are `log/` and `shard/`.
 
+pub mod decide;
+pub mod headers;
+pub mod ids;
 pub mod key;
+pub mod note;
+pub mod query;
+pub mod replay;
+pub mod state;
+pub mod value;
+pub mod victim;
+pub mod window;

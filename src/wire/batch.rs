@@ -247,6 +247,11 @@ impl BatchHeader {
         }
     }
 
+    /// Sets the control bit in the attributes, and leaves the others.
+    pub const fn set_control(&mut self) {
+        self.attributes |= CONTROL_BIT;
+    }
+
     /// Sets the transactional bit in the attributes, and leaves the others.
     pub const fn set_transactional(&mut self) {
         self.attributes |= TRANSACTIONAL_BIT;

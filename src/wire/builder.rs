@@ -86,6 +86,13 @@ impl BatchBuilder {
         self
     }
 
+    /// Marks the batch as the broker's own: its records are no one's data.
+    #[must_use]
+    pub const fn control(mut self) -> Self {
+        self.header.set_control();
+        self
+    }
+
     /// Records so far.
     #[must_use]
     pub const fn record_count(&self) -> i32 {

@@ -1,0 +1,122 @@
+//! Names of Klamm's headers. All are lower-case; a name of the family in another case is unknown.
+//!
+//! *In* headers command, on the record that a client produces. *Out* headers tell, on the record
+//! that is delivered; on a produced record they say nothing and are stored as sent, because
+//! Streams and MirrorMaker forward headers.
+
+/// Every name of the family begins like this, in any case.
+pub const FAMILY: &[u8] = b"klamm.";
+
+pub const DELAY: &str = "klamm.delay";
+pub const DELIVER_AT: &str = "klamm.deliver.at";
+pub const ID: &str = "klamm.delay.id";
+pub const REPLACE: &str = "klamm.delay.replace";
+pub const CANCEL: &str = "klamm.delay.cancel";
+pub const CANCEL_STRICT: &str = "klamm.delay.cancel.strict";
+pub const EXPIRES_AT: &str = "klamm.expires.at";
+pub const RETRY_SCHEDULE: &str = "klamm.retry.schedule";
+pub const RETRY_MAX: &str = "klamm.retry.max";
+
+pub const NACK_GROUP: &str = "klamm.nack.group";
+pub const NACK_OFFSET: &str = "klamm.nack.offset";
+pub const NACK_REASON: &str = "klamm.nack.reason";
+pub const NACK_ERROR: &str = "klamm.nack.error";
+pub const NACK_DELAY: &str = "klamm.nack.delay";
+pub const NACK_DEAD: &str = "klamm.nack.dead";
+
+pub const DUE: &str = "klamm.due";
+pub const ACCEPTED: &str = "klamm.accepted";
+pub const TICKET: &str = "klamm.ticket";
+pub const RETRY_ATTEMPT: &str = "klamm.retry.attempt";
+pub const RETRY_ORIGIN: &str = "klamm.retry.origin";
+
+/// Written by the broker into its journal, never accepted from a client.
+pub const VICTIM: &str = "klamm.internal.victim";
+const INTERNAL: &[u8] = b"klamm.internal.";
+
+/// What a header of the family is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Name {
+    Delay,
+    DeliverAt,
+    Id,
+    Replace,
+    Cancel,
+    CancelStrict,
+    ExpiresAt,
+    RetrySchedule,
+    RetryMax,
+    /// Any of `klamm.nack.*`.
+    Nack,
+    /// Any that the broker writes on delivered records.
+    Out,
+    /// `klamm.internal.`, in any case.
+    Internal,
+    /// Of the family, and none of the above.
+    Unknown,
+}
+
+/// Every name that a client or a consumer may meet.
+pub const KNOWN: [(&str, Name); 20] = [
+    (DELAY, Name::Delay),
+    (DELIVER_AT, Name::DeliverAt),
+    (ID, Name::Id),
+    (REPLACE, Name::Replace),
+    (CANCEL, Name::Cancel),
+    (CANCEL_STRICT, Name::CancelStrict),
+    (EXPIRES_AT, Name::ExpiresAt),
+    (RETRY_SCHEDULE, Name::RetrySchedule),
+    (RETRY_MAX, Name::RetryMax),
+    (NACK_GROUP, Name::Nack),
+    (NACK_OFFSET, Name::Nack),
+    (NACK_REASON, Name::Nack),
+    (NACK_ERROR, Name::Nack),
+    (NACK_DELAY, Name::Nack),
+    (NACK_DEAD, Name::Nack),
+    (DUE, Name::Out),
+    (ACCEPTED, Name::Out),
+    (TICKET, Name::Out),
+    (RETRY_ATTEMPT, Name::Out),
+    (RETRY_ORIGIN, Name::Out),
+];
+
+/// What a header's key is, or nothing if it is not of the family.
+#[inline]
+#[must_use]
+pub fn name(key: &[u8]) -> Option<Name> {
+    let family = key.get(..FAMILY.len())?;
+    if !family.eq_ignore_ascii_case(FAMILY) {
+        return None;
+    }
+    Some(member(key))
+}
+
+fn member(key: &[u8]) -> Name {
+    if let Some((_, name)) = KNOWN.iter().find(|(known, _)| known.as_bytes() == key) {
+        return *name;
+    }
+    match key.get(..INTERNAL.len()) {
+        Some(start) if start.eq_ignore_ascii_case(INTERNAL) => Name::Internal,
+        _ => Name::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_lower_case_and_the_family_is_not() {
+        for (known, expected) in KNOWN {
+            assert!(known.as_bytes().starts_with(FAMILY) && known.to_lowercase() == known);
+            assert_eq!(name(known.as_bytes()), Some(expected));
+            assert_eq!(name(known.to_uppercase().as_bytes()), Some(Name::Unknown));
+        }
+        for other in ["", "klamm", "klam.delay", "x-delay", "klamm-delay", "traceparent"] {
+            assert_eq!(name(other.as_bytes()), None, "{other}");
+        }
+        assert_eq!(name(b"klamm."), Some(Name::Unknown));
+        assert_eq!(name(b"Klamm.Internal.victim"), Some(Name::Internal));
+        assert_eq!(name(VICTIM.as_bytes()), Some(Name::Internal));
+    }
+}
