@@ -12,7 +12,7 @@ pub use uuid::Uuid;
 pub struct TopicPartition {
     /// The topic's UUID, never nil.
     pub topic_id: Uuid,
-    /// 0-based partition index.
+    /// 0-based partition index; negative for a [journal](Self::journal).
     pub partition: i32,
 }
 
@@ -112,6 +112,18 @@ mod tests {
             ["", "AAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAAAB", "AAAAAAAAAAAAAAAAAAAA+A"]
         {
             assert_eq!(parse_base64_id(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_journal_has_its_partitions_number_below_zero() {
+        for partition in [0, 1, 41, i32::MAX] {
+            let source = TopicPartition::new(Uuid::from_u128(7), partition);
+            let journal = source.journal();
+            assert!(journal.is_journal() && !source.is_journal());
+            assert_eq!((journal.source(), journal.journal()), (source, journal));
+            assert_eq!(source.source(), source);
+            assert!(journal.partition < 0);
         }
     }
 

@@ -3,6 +3,7 @@
 //! Nothing here reads a clock or a file: moments come in with the call. Files, journals and
 //! threads are `log/` and `shard/`.
 
+pub mod command;
 pub mod decide;
 pub mod headers;
 pub mod ids;
@@ -10,6 +11,7 @@ pub mod key;
 pub mod note;
 pub mod query;
 pub mod replay;
+pub mod rules;
 pub mod state;
 pub mod value;
 pub mod victim;

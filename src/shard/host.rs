@@ -21,6 +21,7 @@ use crate::base::settings::{BrokerConfig, CompressionType, TopicSettings};
 use crate::catalog::{BrokerScope, Catalog, Topic};
 use crate::coord::cluster::TopicInfo;
 use crate::coord::group::{GROUPS_TOPIC, offsets};
+use crate::delay::rules::DelayRules;
 use crate::log::cache::LogStore;
 use crate::log::checkpoint::PartitionCheckpoint;
 use crate::log::settings::LogSettings;
@@ -63,7 +64,8 @@ impl Defaults {
 
     fn rules(&self, topic: &TopicSettings) -> TopicRules {
         let batch = self.batch_rules(topic);
-        TopicRules { batch, min_insync_replicas: topic.min_insync_replicas }
+        let delay = DelayRules::of(&topic.delay);
+        TopicRules { batch, delay, min_insync_replicas: topic.min_insync_replicas }
     }
 
     fn batch_rules(&self, topic: &TopicSettings) -> BatchRules {
@@ -87,7 +89,7 @@ impl Defaults {
                 CompressionType::Zstd => to(Codec::Zstd),
             },
             max_decompressed_bytes: self.max_decompressed_bytes,
-            open_compressed: true,
+            open_compressed: topic.delay.enable,
         }
     }
 }

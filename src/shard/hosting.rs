@@ -48,7 +48,7 @@ impl Shard {
             topic_name: opening.topic_name.clone(),
             shard: self.index,
             view: Arc::clone(log.view()),
-            rules: ArcSwap::from_pointee(opening.rules),
+            rules: ArcSwap::from_pointee(opening.rules.clone()),
         });
         self.deps.registry.insert(Arc::clone(&partition));
         self.hosted.insert(opening.tp, Hosted { log, partition, changed: true });

@@ -183,10 +183,11 @@ impl Shards {
     }
 }
 
-/// See [`Shards::place`].
+/// See [`Shards::place`]. A journal is placed as its partition.
 #[must_use]
 pub fn place(topic_id: Uuid, partition: i32, shards: usize) -> usize {
+    let source = TopicPartition::new(topic_id, partition).source().partition;
     let (high, low) = topic_id.as_u64_pair();
-    let spread = (high ^ low).wrapping_add(u64::from(partition.unsigned_abs()));
+    let spread = (high ^ low).wrapping_add(u64::from(source.unsigned_abs()));
     usize::try_from(spread % shards as u64).expect("a remainder of a usize fits one")
 }

@@ -7,6 +7,7 @@ use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 
 use crate::base::ids::TopicPartition;
+use crate::delay::rules::DelayRules;
 use crate::log::validate::BatchRules;
 use crate::log::view::PartitionView;
 
@@ -22,9 +23,10 @@ pub struct Partition {
 }
 
 /// What a topic's configs demand of a write.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct TopicRules {
     pub batch: BatchRules,
+    pub delay: DelayRules,
     /// Of the replicas that `acks=all` waits for there is one, so a higher number refuses it
     /// (`min.insync.replicas`).
     pub min_insync_replicas: i32,

@@ -168,6 +168,6 @@ const fn type_number(spec: &Spec) -> i8 {
         Kind::Int(_) => 3,
         Kind::Long(_) => 5,
         Kind::Double { .. } => 6,
-        Kind::List { .. } | Kind::ThrottledReplicas => 7,
+        Kind::List { .. } | Kind::ThrottledReplicas | Kind::HeaderAliases => 7,
     }
 }

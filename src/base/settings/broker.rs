@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::delay::DelayStoreSettings;
 use super::group::GroupCoordinatorSettings;
 use super::layers::{BrokerConfig, Reader};
 use super::listeners::{self, Address, Listener};
@@ -61,6 +62,7 @@ pub struct Settings {
     pub socket_request_max_bytes: u32,
     pub socket_listen_backlog_size: u32,
     pub groups: GroupCoordinatorSettings,
+    pub delay: DelayStoreSettings,
     pub logging_format: LogFormat,
     /// `error`, `warn`, `info`, `debug` or `trace`.
     pub logging_level: String,
@@ -105,6 +107,7 @@ impl Settings {
             socket_request_max_bytes: read.count("socket.request.max.bytes"),
             socket_listen_backlog_size: read.count("socket.listen.backlog.size"),
             groups: GroupCoordinatorSettings::resolve(config)?,
+            delay: DelayStoreSettings::resolve(config),
             logging_format: match read.text("logging.format").as_str() {
                 "json" => LogFormat::Json,
                 _ => LogFormat::Text,

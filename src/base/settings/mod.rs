@@ -1,13 +1,15 @@
 //! Settings: one declarative table of broker and topic keys, and everything made from it.
 //!
-//! `spec` says what a row is; `broker_keys`, `log_keys`, `group_keys` and `topic_keys` are the table. `load`
-//! reads flags, overrides, environment and file into a [`BrokerConfig`], the layered text values
+//! `spec` says what a row is; `broker_keys`, `log_keys`, `group_keys`, `delay_keys` and `topic_keys`
+//! are the table. `load` reads flags, overrides, environment and file into a [`BrokerConfig`], the layered text values
 //! that `DescribeConfigs` shows; [`Settings`] and [`TopicSettings`] are the typed values that the
 //! broker works with. All of it is plain data handed down by value: nothing here is global state.
 
 mod broker;
 mod broker_keys;
 mod cleaner;
+mod delay;
+mod delay_keys;
 mod describe;
 mod foreign;
 mod group;
@@ -28,6 +30,7 @@ mod tests;
 
 pub use broker::{Durability, LogFormat, Settings, validate_dynamic_config};
 pub use cleaner::CleanerSettings;
+pub use delay::{DelaySettings, DelayStoreSettings, ExpiredPolicy, ReleaseRate};
 pub use describe::{
     Described, describe_broker, describe_dynamic_default, describe_group, describe_topic_defaults,
 };
@@ -120,5 +123,11 @@ fn shown(text: &str) -> String {
 }
 
 fn all_broker_keys() -> impl Iterator<Item = &'static Spec> {
-    broker_keys::BROKER_KEYS.iter().chain(log_keys::LOG_KEYS).chain(group_keys::COORDINATOR_KEYS)
+    let tables = [
+        broker_keys::BROKER_KEYS,
+        log_keys::LOG_KEYS,
+        group_keys::COORDINATOR_KEYS,
+        delay_keys::DELAY_KEYS,
+    ];
+    tables.into_iter().flatten()
 }

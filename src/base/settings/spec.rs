@@ -36,6 +36,8 @@ pub enum Kind {
     Enum(&'static [&'static str]),
     /// `*`, or a comma-separated list of `partition:broker`.
     ThrottledReplicas,
+    /// A comma-separated list of `foreign=klamm.name`: names of headers and what they stand for.
+    HeaderAliases,
 }
 
 /// How much a key matters to an operator, by Kafka's words.
@@ -192,6 +194,10 @@ impl Spec {
         Self::new(name, Kind::ThrottledReplicas, Some(""), doc)
     }
 
+    pub(super) const fn aliases(name: &'static str, doc: &'static str) -> Self {
+        Self::new(name, Kind::HeaderAliases, Some(""), doc)
+    }
+
     pub(super) const fn entries_of(mut self, allowed: &'static [&'static str]) -> Self {
         self.kind = Kind::List { allowed };
         self
@@ -259,7 +265,7 @@ impl Spec {
     /// Whether `APPEND` and `SUBTRACT` make sense.
     #[must_use]
     pub const fn is_list(&self) -> bool {
-        matches!(self.kind, Kind::List { .. } | Kind::ThrottledReplicas)
+        matches!(self.kind, Kind::List { .. } | Kind::ThrottledReplicas | Kind::HeaderAliases)
     }
 
     /// Kafka's name of the type.
@@ -271,7 +277,7 @@ impl Spec {
             Kind::Long(_) => "long",
             Kind::Double { .. } => "double",
             Kind::String | Kind::Enum(_) => "string",
-            Kind::List { .. } | Kind::ThrottledReplicas => "list",
+            Kind::List { .. } | Kind::ThrottledReplicas | Kind::HeaderAliases => "list",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A topic's settings as typed data, and the check of a topic's configs.
 
+use super::delay::DelaySettings;
 use super::layers::{BrokerConfig, Overrides, Reader};
 use super::value::BadValue;
 use super::{SettingsError, closest, shown, topic_key, topic_keys};
@@ -25,6 +26,7 @@ pub struct TopicSettings {
     pub compression_type: CompressionType,
     /// Level of that codec; `None` where it has none or its own default is meant.
     pub compression_level: Option<i32>,
+    pub delay: DelaySettings,
     pub delete_retention_ms: i64,
     pub file_delete_delay_ms: i64,
     pub index_interval_bytes: u32,
@@ -60,6 +62,7 @@ impl TopicSettings {
             cleanup_compact: cleanup.iter().any(|policy| policy == "compact"),
             compression_type,
             compression_level,
+            delay: DelaySettings::resolve(overrides, broker),
             delete_retention_ms: read.long("delete.retention.ms"),
             file_delete_delay_ms: read.long("file.delete.delay.ms"),
             index_interval_bytes: read.count("index.interval.bytes"),

@@ -1,8 +1,10 @@
-//! The topic keys of the settings table: every topic config of Kafka 4.3, in its order.
+//! The topic keys of the settings table: every topic config of Kafka 4.3, and Klamm's own
+//! (`delay.*`), in alphabetical order.
 //!
 //! Keys that have nothing to act on here (tiered storage, replication throttles, replicas) are
 //! kept and described all the same: tools set and compare them.
 
+use super::delay_keys::{DEFAULT_MAX_MS, EXPIRED_POLICIES, LONGEST_MAX_MS, UNKNOWN_HEADERS};
 use super::log_keys::{CLEANUP_POLICIES, COMPRESSION_TYPES, TIMESTAMP_TYPES};
 use super::spec::{Spec, same, times};
 
@@ -52,6 +54,77 @@ pub(super) const TOPIC_KEYS: &[Spec] = &[
     )
     .at_most(22)
     .from(&[same("compression.zstd.level")]),
+    Spec::boolean(
+        "delay.enable",
+        "true",
+        "Whether records may ask for delayed delivery. With `false` a record that asks for it is \
+         refused, compressed batches are stored without being opened, and what is pending is \
+         still delivered.",
+    )
+    .from(&[same("delay.enable")]),
+    Spec::words(
+        "delay.expired.policy",
+        EXPIRED_POLICIES,
+        "drop",
+        "What becomes of a delayed record that is not delivered by its `klamm.expires.at`: \
+         `drop` counts it, `deadletter` moves it to a dead-letter topic.",
+    )
+    .from(&[same("delay.expired.policy")]),
+    Spec::aliases(
+        "delay.header.aliases",
+        "Names of other systems' headers that are read as Klamm's own, `foreign=klamm.name`, \
+         such as `x-delay=klamm.delay`. Values are read as the header's own.",
+    )
+    .from(&[same("delay.header.aliases")]),
+    Spec::long(
+        "delay.max.ms",
+        1,
+        DEFAULT_MAX_MS,
+        "How far ahead a record's delivery may be asked for, in milliseconds.",
+    )
+    .at_most(LONGEST_MAX_MS)
+    .from(&[same("delay.max.ms")]),
+    Spec::long(
+        "delay.max.pending.bytes",
+        0,
+        "-1",
+        "Most bytes of delayed records that may be pending in one partition; -1 is no limit but \
+         the disk.",
+    )
+    .or(-1)
+    .from(&[same("delay.max.pending.bytes")]),
+    Spec::long(
+        "delay.max.pending.records",
+        0,
+        "-1",
+        "Most delayed records that may be pending in one partition; -1 is no limit but the disk.",
+    )
+    .or(-1)
+    .from(&[same("delay.max.pending.records")]),
+    Spec::long(
+        "delay.release.max.bytes.per.second",
+        1,
+        "-1",
+        "Most bytes of delayed records delivered in a second, of the topic's partitions \
+         together; -1 is no limit but the broker's.",
+    )
+    .or(-1),
+    Spec::long(
+        "delay.release.max.records.per.second",
+        1,
+        "-1",
+        "Most delayed records delivered in a second, of the topic's partitions together; -1 is \
+         no limit but the broker's.",
+    )
+    .or(-1),
+    Spec::words(
+        "delay.unknown.headers",
+        UNKNOWN_HEADERS,
+        "reject",
+        "What becomes of a record with a header that begins with `klamm.` and is not known: \
+         `reject` refuses it, since it may be a misspelt command, `ignore` stores it.",
+    )
+    .from(&[same("delay.unknown.headers")]),
     Spec::long(
         "delete.retention.ms",
         0,

@@ -3,6 +3,7 @@
 //! Text is trimmed first, as Kafka does. Numbers have no suffixes or units: a file that Kafka
 //! reads must mean the same here, and a file written for Klamm must be readable by Kafka.
 
+use super::delay::{ALIAS_TARGETS, are_aliases};
 use super::spec::{Kind, Range};
 
 /// A checked value.
@@ -42,6 +43,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Result<Value, String> {
                 entries.iter().all(|e| allowed.is_empty() || allowed.contains(&e.as_str()))
             })
             .map(Value::List),
+        Kind::HeaderAliases => list(text).filter(|entries| are_aliases(entries)).map(Value::List),
         Kind::ThrottledReplicas => {
             list(text).filter(|e| text == "*" || e.iter().all(|e| is_replica(e))).map(Value::List)
         }
@@ -86,6 +88,11 @@ pub(super) fn expectation(kind: Kind) -> String {
         Kind::Enum(words) => format!("one of {}", words.join(", ")),
         Kind::List { allowed: [] } => "a comma-separated list".into(),
         Kind::List { allowed } => format!("a comma-separated list of {}", allowed.join(", ")),
+        Kind::HeaderAliases => format!(
+            "a comma-separated list of foreign=header, each foreign name once and none of klamm's \
+             own, and each header one of {}",
+            ALIAS_TARGETS.join(", ")
+        ),
         Kind::ThrottledReplicas => "'*' or a list partition:broker,partition:broker,...".into(),
     }
 }

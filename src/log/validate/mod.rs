@@ -11,6 +11,7 @@
 //! where it says, and offsets that skip are rebuilt in uncompressed batches too.
 
 mod batch;
+pub mod divert;
 mod pass;
 mod refusal;
 
@@ -20,6 +21,7 @@ mod tests;
 use bytes::Bytes;
 
 pub use batch::{Producer, ValidBatch};
+pub use divert::{Diverted, Judged};
 pub use pass::Inspect;
 pub use refusal::{RecordFault, Refusal};
 

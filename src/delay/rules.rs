@@ -1,0 +1,45 @@
+//! What a topic's configs ask of the command headers on its records.
+
+use super::headers::{self, Name};
+use crate::base::settings::DelaySettings;
+
+/// Rules of reading commands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DelayRules {
+    /// `delay.enable`. Without it every command is refused.
+    pub enabled: bool,
+    /// `delay.max.ms`: how far a due time may lie ahead.
+    pub max_ms: i64,
+    /// `delay.unknown.headers=reject`
+    pub refuse_unknown: bool,
+    /// `delay.header.aliases`: foreign names and what they stand for.
+    pub aliases: Vec<(Box<[u8]>, Name)>,
+}
+
+impl DelayRules {
+    #[must_use]
+    pub fn of(settings: &DelaySettings) -> Self {
+        let alias = |(foreign, canonical): &(String, String)| {
+            let name = headers::name(canonical.as_bytes())?;
+            Some((foreign.as_bytes().into(), name))
+        };
+        Self {
+            enabled: settings.enable,
+            max_ms: settings.max_ms,
+            refuse_unknown: !settings.ignore_unknown_headers,
+            aliases: settings.header_aliases.iter().filter_map(alias).collect(),
+        }
+    }
+
+    /// What a header of a produced record is, or nothing if it is the application's own.
+    #[inline]
+    #[must_use]
+    pub fn name(&self, key: &[u8]) -> Option<Name> {
+        headers::name(key).or_else(|| self.alias(key))
+    }
+
+    #[inline]
+    fn alias(&self, key: &[u8]) -> Option<Name> {
+        self.aliases.iter().find(|(foreign, _)| **foreign == *key).map(|(_, name)| *name)
+    }
+}
