@@ -35,7 +35,7 @@ use super::topics;
 use crate::base::fault::{Code, Fault};
 use crate::base::ids::FIRST_CLIENT_PRODUCER_ID;
 use crate::catalog::is_internal;
-use crate::log::validate::{Producer, Refusal, ValidBatch, validate};
+use crate::log::validate::{self, Moment, Producer, Refusal, ValidBatch};
 use crate::shard::append::{Acks, Append, AppendSet};
 use crate::shard::tally::{AppendResult, Refused, Tally};
 use crate::wire::batch::BatchHeader;
@@ -115,13 +115,14 @@ fn judge(
         return Err(not_enough_replicas(rules.min_insync_replicas).into());
     }
     let records = data.records.unwrap_or_default();
-    let now_ms = cx.services.env.wall_ms();
+    let wall_ms = cx.services.env.wall_ms();
+    let now = Moment { wall_ms, release_ms: wall_ms };
     let long = takes_long_to_open(&records);
-    let validate = || validate(records, cx.version, &rules.batch, now_ms);
+    let judge = || validate::judge(records, cx.version, &rules.batch, &rules.delay, now);
     // Here and not on another thread: the bytes are in this one's cache, and order is kept.
-    let judged = if long { tokio::task::block_in_place(validate) } else { validate() };
+    let judged = if long { tokio::task::block_in_place(judge) } else { judge() };
     let batch = judged.map_err(|refusal| refused(refusal).by_log(partition.view.log_start()))?;
-    check_producer(&batch)?;
+    check_producer(batch.either())?;
     Ok(Append { partition: partition.tp, batch, slot })
 }
 

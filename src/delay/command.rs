@@ -8,8 +8,14 @@
 //! Due now or past is no command, unless the record replaces another: that other one must not be
 //! delivered as well.
 
+use std::fmt;
+
+use super::headers::{self, Name};
 use super::rules::DelayRules;
-use crate::wire::records::Record;
+use super::value::{self, DURATION_FORMS, EARLIEST_INSTANT_MS, INSTANT_FORMS};
+use crate::base::settings::closest;
+use crate::base::text::Escaped;
+use crate::wire::records::{Header, Record};
 
 /// Longest `klamm.delay.id`.
 pub const MAX_ID_BYTES: usize = 255;
@@ -69,6 +75,7 @@ pub enum Target<'a> {
 ///
 /// # Errors
 /// A header that commands wrongly: what the producer is told.
+#[inline]
 pub fn read<'a>(
     record: &Record<'a>,
     rules: &DelayRules,
@@ -77,6 +84,254 @@ pub fn read<'a>(
     if record.headers.count() == 0 {
         return Ok(None);
     }
-    let _ = (rules, now_ms);
-    Ok(None)
+    let mut given = Given::default();
+    for header in record.headers {
+        if let Some(name) = rules.name(header.key) {
+            given.take(name, header, rules)?;
+        }
+    }
+    if given.commands() { given.command(record, rules, now_ms) } else { Ok(None) }
 }
+
+/// A header that was given: the last of its name, which may be an alias's.
+type Field<'a> = Option<Header<'a>>;
+
+/// The headers of one record that may command.
+#[derive(Default)]
+struct Given<'a> {
+    delay: Field<'a>,
+    deliver_at: Field<'a>,
+    id: Field<'a>,
+    replace: Field<'a>,
+    cancel: Field<'a>,
+    strict: Field<'a>,
+    expires_at: Field<'a>,
+    retry_schedule: Field<'a>,
+    retry_max: Field<'a>,
+}
+
+impl<'a> Given<'a> {
+    fn take(&mut self, name: Name, header: Header<'a>, rules: &DelayRules) -> Result<(), String> {
+        let field = match name {
+            Name::Delay => &mut self.delay,
+            Name::DeliverAt => &mut self.deliver_at,
+            Name::Id => &mut self.id,
+            Name::Replace => &mut self.replace,
+            Name::Cancel => &mut self.cancel,
+            Name::CancelStrict => &mut self.strict,
+            Name::ExpiresAt => &mut self.expires_at,
+            Name::RetrySchedule => &mut self.retry_schedule,
+            Name::RetryMax => &mut self.retry_max,
+            Name::Out => return Ok(()),
+            Name::Nack => return Err(refused(header, "nacks are not served yet")),
+            Name::Internal => return Err(refused(header, "the name is the broker's own")),
+            Name::Unknown if rules.refuse_unknown => return Err(unknown(header)),
+            Name::Unknown => return Ok(()),
+        };
+        *field = Some(header);
+        Ok(())
+    }
+
+    /// The others count only beside one of these. That replacing and strictness are asked for
+    /// without a command is a mistake, as it would pass for having worked.
+    fn commands(&self) -> bool {
+        [self.delay, self.deliver_at, self.cancel, self.replace, self.strict]
+            .iter()
+            .any(Option::is_some)
+    }
+
+    fn command(
+        &self,
+        record: &Record<'_>,
+        rules: &DelayRules,
+        now_ms: i64,
+    ) -> Result<Option<Command<'a>>, String> {
+        if !rules.enabled {
+            let fields = [self.delay, self.deliver_at, self.cancel, self.replace, self.strict];
+            return match fields.into_iter().flatten().next() {
+                Some(header) => Err(refused(header, "the topic has delay.enable=false")),
+                None => Ok(None),
+            };
+        }
+        match self.cancel {
+            Some(cancel) => self.cancel(cancel, record).map(Some),
+            None => self.put(rules, now_ms),
+        }
+    }
+
+    fn cancel(&self, cancel: Header<'a>, record: &Record<'_>) -> Result<Command<'a>, String> {
+        for other in [self.delay, self.deliver_at, self.id, self.replace].into_iter().flatten() {
+            return Err(refused(other, "it has no place beside klamm.delay.cancel"));
+        }
+        if record.value.is_some() {
+            return Err(refused(cancel, "a record that cancels must have a null value"));
+        }
+        let strict = self.strict.map_or(Ok(false), flag)?;
+        Ok(Command::Cancel { target: target(cancel)?, strict })
+    }
+
+    fn put(&self, rules: &DelayRules, now_ms: i64) -> Result<Option<Command<'a>>, String> {
+        if let Some(strict) = self.strict {
+            return Err(refused(strict, "it needs klamm.delay.cancel"));
+        }
+        let replace = self.replace.map_or(Ok(false), flag)?;
+        let due = match (self.delay, self.deliver_at, self.replace) {
+            (Some(delay), None, _) => after(delay, rules)?,
+            (None, Some(at), _) => deliver_at(at, rules, now_ms)?,
+            (Some(_), Some(at), _) => {
+                return Err(refused(at, "it has no place beside klamm.delay: give one of the two"));
+            }
+            (None, None, Some(replace)) => {
+                return Err(refused(replace, "it needs klamm.delay or klamm.deliver.at"));
+            }
+            (None, None, None) => return Ok(None),
+        };
+        let id = self.id.map(id).transpose()?;
+        if let (true, Some(header), None) = (replace, self.replace, id) {
+            return Err(refused(header, "it needs klamm.delay.id"));
+        }
+        let due_ms = due.at_ms(now_ms);
+        let expires_at_ms =
+            self.expires_at.map(|at| expires_at(at, due_ms.max(now_ms))).transpose()?;
+        self.retry_schedule.map_or(Ok(()), retry_schedule)?;
+        self.retry_max.map_or(Ok(()), retry_max)?;
+        let waits = due_ms > now_ms || replace;
+        Ok(waits.then_some(Command::Put { due, id, replace, expires_at_ms }))
+    }
+}
+
+fn after(header: Header<'_>, rules: &DelayRules) -> Result<Due, String> {
+    let Some(delay_ms) = value::duration_ms(text(header)?) else {
+        return Err(refused(header, format_args!("a delay is {DURATION_FORMS}")));
+    };
+    if delay_ms > rules.max_ms {
+        return Err(too_far(header, rules));
+    }
+    Ok(Due::After(delay_ms))
+}
+
+fn deliver_at(header: Header<'_>, rules: &DelayRules, now_ms: i64) -> Result<Due, String> {
+    let due_ms = instant(header)?;
+    if due_ms.saturating_sub(now_ms) > rules.max_ms {
+        return Err(too_far(header, rules));
+    }
+    Ok(Due::At(due_ms))
+}
+
+#[cold]
+fn too_far(header: Header<'_>, rules: &DelayRules) -> String {
+    let max_ms = rules.max_ms;
+    refused(header, format_args!("delay.max.ms={max_ms} is the longest delay of this topic"))
+}
+
+fn expires_at(header: Header<'_>, delivered_ms: i64) -> Result<i64, String> {
+    let expires_at_ms = instant(header)?;
+    if expires_at_ms < delivered_ms {
+        let why = format_args!("the record is not due before {delivered_ms}, when it has expired");
+        return Err(refused(header, why));
+    }
+    Ok(expires_at_ms)
+}
+
+/// An instant in epoch milliseconds that is none in seconds.
+fn instant(header: Header<'_>) -> Result<i64, String> {
+    match value::instant_ms(text(header)?) {
+        Some(instant_ms) if instant_ms < EARLIEST_INSTANT_MS => {
+            Err(refused(header, "it lies before 1973-03-03: are these seconds, not milliseconds?"))
+        }
+        Some(instant_ms) => Ok(instant_ms),
+        None => Err(refused(header, format_args!("an instant is {INSTANT_FORMS}"))),
+    }
+}
+
+fn id(header: Header<'_>) -> Result<&[u8], String> {
+    let id = text(header)?.as_bytes();
+    match id {
+        [] => Err(refused(header, "an id is not empty")),
+        [b'@', ..] => Err(refused(header, "an id does not begin with '@', as tickets do")),
+        _ if id.len() > MAX_ID_BYTES => {
+            let bytes = id.len();
+            Err(refused(
+                header,
+                format_args!("{bytes} bytes are above the limit of {MAX_ID_BYTES}"),
+            ))
+        }
+        _ => Ok(id),
+    }
+}
+
+/// An id, `@<offset>`, or `@<partition>:<offset>`.
+fn target(header: Header<'_>) -> Result<Target<'_>, String> {
+    let Some(ticket) = text(header)?.strip_prefix('@') else { return id(header).map(Target::Id) };
+    let (partition, offset) = match ticket.split_once(':') {
+        Some((partition, offset)) => (Some(partition), offset),
+        None => (None, ticket),
+    };
+    let partition = partition.map(decimal::<i32>);
+    match (partition, decimal(offset)) {
+        (None, Some(offset)) => Ok(Target::Ticket { partition: None, offset }),
+        (Some(Some(partition)), Some(offset)) => {
+            Ok(Target::Ticket { partition: Some(partition), offset })
+        }
+        _ => Err(refused(header, "a ticket is @<offset> or @<partition>:<offset>")),
+    }
+}
+
+/// Digits and nothing else.
+fn decimal<T: std::str::FromStr>(text: &str) -> Option<T> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+fn flag(header: Header<'_>) -> Result<bool, String> {
+    match text(header)? {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(refused(header, "it is true or false")),
+    }
+}
+
+fn retry_schedule(header: Header<'_>) -> Result<(), String> {
+    let is_wait = |wait: &str| value::duration_ms(wait).is_some_and(|wait_ms| wait_ms >= 0);
+    if text(header)?.split(',').all(is_wait) {
+        return Ok(());
+    }
+    let why =
+        format_args!("a schedule is a list of waits with commas between, each {DURATION_FORMS}");
+    Err(refused(header, why))
+}
+
+fn retry_max(header: Header<'_>) -> Result<(), String> {
+    match decimal::<u32>(text(header)?) {
+        Some(_) => Ok(()),
+        None => Err(refused(header, "it is a number of attempts")),
+    }
+}
+
+fn text(header: Header<'_>) -> Result<&str, String> {
+    let Some(value) = header.value else { return Err(refused(header, "it needs a value")) };
+    std::str::from_utf8(value).map_err(|_| {
+        let bytes = value.len();
+        refused(header, format_args!("the value's {bytes} bytes are no UTF-8; values are text"))
+    })
+}
+
+#[cold]
+fn unknown(header: Header<'_>) -> String {
+    let key = String::from_utf8_lossy(header.key);
+    let closest = closest(&key, headers::KNOWN.iter().map(|(known, _)| *known));
+    refused(header, format_args!("no such header is known, the closest one is {closest}"))
+}
+
+/// What the producer is told: `klamm.delay='1 h': ...`.
+#[cold]
+fn refused(header: Header<'_>, why: impl fmt::Display) -> String {
+    let key = String::from_utf8_lossy(header.key);
+    let value = header.value.map(String::from_utf8_lossy);
+    match value {
+        Some(value) => format!("header {}='{}': {why}", Escaped(&key), Escaped(&value)),
+        None => format!("header {} without a value: {why}", Escaped(&key)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 use super::headers::{self, Name};
 use crate::base::settings::DelaySettings;
+use crate::wire::records::Header;
 
 /// Rules of reading commands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +37,22 @@ impl DelayRules {
     #[must_use]
     pub fn name(&self, key: &[u8]) -> Option<Name> {
         headers::name(key).or_else(|| self.alias(key))
+    }
+
+    /// Whether a foreign header stands for one of the family.
+    #[must_use]
+    pub fn is_alias(&self, key: &[u8]) -> bool {
+        self.alias(key).is_some()
+    }
+
+    /// The header under the family's own name, if its name is an alias.
+    #[must_use]
+    pub fn canonical<'a>(&self, header: Header<'a>) -> Header<'a> {
+        let named = |name| headers::KNOWN.iter().find(|(_, known)| *known == name);
+        match self.alias(header.key).and_then(named) {
+            Some((canonical, _)) => Header { key: canonical.as_bytes(), ..header },
+            None => header,
+        }
     }
 
     #[inline]

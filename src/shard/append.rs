@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::tally::Tally;
 use crate::base::ids::TopicPartition;
-use crate::log::validate::ValidBatch;
+use crate::log::validate::Judged;
 
 /// When a producer wants its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl Acks {
 /// One batch for one partition; `slot` is its place in the request's tally.
 pub struct Append {
     pub partition: TopicPartition,
-    pub batch: ValidBatch,
+    pub batch: Judged,
     pub slot: u32,
 }
 

@@ -12,11 +12,12 @@ use super::registry::Partition;
 use super::tally::{Accepted, Ack, AppendResult, Refused};
 use super::worker::{Hosted, Shard, ShardDeps};
 use crate::base::fault::{Code, Fault};
+use crate::base::ids::TopicPartition;
 use crate::base::settings::Durability;
 use crate::log::commit::Row;
 use crate::log::error::AppendError;
 use crate::log::partition::Appended;
-use crate::log::validate::ValidBatch;
+use crate::log::validate::{Judged, ValidBatch};
 
 impl Shard {
     pub(super) fn append_all(&mut self, set: AppendSet) {
@@ -26,11 +27,23 @@ impl Shard {
         }
     }
 
-    fn append(&mut self, mut append: Append, acks: Acks, ack: Ack) {
-        let Some(hosted) = self.hosted.get_mut(&append.partition) else {
+    fn append(&mut self, append: Append, acks: Acks, ack: Ack) {
+        match append.batch {
+            Judged { live: Some(batch), diverted: None } => {
+                self.append_live(append.partition, batch, acks, ack);
+            }
+            _ => {
+                let message = "delayed records are not stored yet";
+                ack.complete(Err(Fault::with(Code::PolicyViolation, message).into()));
+            }
+        }
+    }
+
+    fn append_live(&mut self, tp: TopicPartition, mut batch: ValidBatch, acks: Acks, ack: Ack) {
+        let Some(hosted) = self.hosted.get_mut(&tp) else {
             return ack.complete(Err(Fault::new(Code::NotLeaderOrFollower).into()));
         };
-        let appended = match append_to(&self.deps, hosted, &mut append.batch) {
+        let appended = match append_to(&self.deps, hosted, &mut batch) {
             Ok(appended) => appended,
             Err(error) => {
                 let refused = Refused::from(Fault::from(error));
@@ -43,8 +56,8 @@ impl Shard {
             log_start_offset: appended.log_start_offset,
         });
         if !appended.duplicate {
-            let header = append.batch.header();
-            self.deps.metrics.produce_bytes.add(append.batch.size_bytes() as u64);
+            let header = batch.header();
+            self.deps.metrics.produce_bytes.add(batch.size_bytes() as u64);
             self.deps.metrics.produce_records.add(u64::from(header.record_count.unsigned_abs()));
         }
         if self.deps.durability == Durability::PageCache {
@@ -58,7 +71,7 @@ impl Shard {
                 Parked::Nothing
             }
         };
-        self.round.push(submission(&self.deps, hosted, &append.batch, appended, parked));
+        self.round.push(submission(&self.deps, hosted, &batch, appended, parked));
     }
 }
 

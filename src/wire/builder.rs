@@ -70,6 +70,21 @@ impl BatchBuilder {
         Self { header, level: None, body: Vec::new(), scratch: Vec::new() }
     }
 
+    /// Puts the records into another codec. `level` as for [`Codecs::compress`].
+    #[must_use]
+    pub const fn packed(mut self, codec: Codec, level: Option<i32>) -> Self {
+        self.header.set_codec(codec);
+        self.level = level;
+        self
+    }
+
+    /// Ends the batch at this offset, which its last record has or had.
+    #[must_use]
+    pub const fn ending_at(mut self, last_offset_delta: i32) -> Self {
+        self.header.last_offset_delta = last_offset_delta;
+        self
+    }
+
     /// Signs the batch as an idempotent producer's.
     #[must_use]
     pub const fn producer(mut self, id: i64, epoch: i16, base_sequence: i32) -> Self {
@@ -133,6 +148,22 @@ impl BatchBuilder {
     pub fn keep_record(&mut self, timestamp_ms: i64, record: &Record<'_>) {
         self.begin_at(record.offset_delta, timestamp_ms, record.key, record.value);
         self.copy_headers(record);
+    }
+
+    /// As [`BatchBuilder::keep_record`], with other headers in the place of its own.
+    pub fn keep_record_under<'h>(
+        &mut self,
+        timestamp_ms: i64,
+        record: &Record<'_>,
+        headers: impl Iterator<Item = Header<'h>>,
+    ) {
+        self.begin_at(record.offset_delta, timestamp_ms, record.key, record.value);
+        put_i32(&mut self.scratch, record.headers.count());
+        for header in headers {
+            put_nullable(&mut self.scratch, Some(header.key));
+            put_nullable(&mut self.scratch, header.value);
+        }
+        self.end();
     }
 
     fn copy_headers(&mut self, record: &Record<'_>) {

@@ -176,6 +176,12 @@ impl<'a> Records<'a> {
         Self { body, left: count }
     }
 
+    /// Bytes behind the last record that was given.
+    #[must_use]
+    pub const fn left_bytes(&self) -> usize {
+        self.body.len()
+    }
+
     #[inline]
     fn read(&mut self) -> Result<Record<'a>, RecordError> {
         let length = take_length(&mut self.body)?;

@@ -141,6 +141,30 @@ mod values {
     }
 
     #[test]
+    fn aliases_name_a_header_each_and_none_of_the_family_is_renamed() {
+        let key = "delay.header.aliases";
+        let entries = vec!["x-delay=klamm.delay".to_owned(), "at = klamm.deliver.at".to_owned()];
+        assert_eq!(
+            check(key, "x-delay=klamm.delay, at = klamm.deliver.at"),
+            Ok(Value::List(entries))
+        );
+        assert_eq!(check(key, ""), Ok(Value::List(Vec::new())));
+        for wrong in [
+            "x-delay",
+            "=klamm.delay",
+            "x-delay=",
+            "x-delay=delay",
+            "x-delay=klamm.due",
+            "x-delay=klamm.internal.victim",
+            "Klamm.x=klamm.delay",
+            "a=klamm.delay,a=klamm.delay.id",
+            "a=klamm.delay,",
+        ] {
+            assert!(check(key, wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn lists_and_words() {
         let both = Value::List(vec!["compact".into(), "delete".into()]);
         assert_eq!(check("cleanup.policy", "compact, delete"), Ok(both));

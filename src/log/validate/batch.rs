@@ -40,6 +40,13 @@ impl ValidBatch {
         Ok(Self { header, header_bytes, records, timestamp_type: TimestampType::CreateTime })
     }
 
+    /// As on a topic with LogAppendTime: its time is that of its append.
+    #[must_use]
+    pub const fn timed_by_append(mut self) -> Self {
+        self.timestamp_type = TimestampType::LogAppendTime;
+        self
+    }
+
     /// Keeps the records; of what the CRC covers only timestamp type and max timestamp change.
     pub(super) fn as_sent(
         header: BatchHeader,

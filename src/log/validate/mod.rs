@@ -2,8 +2,8 @@
 //! [`ValidBatch`] or a [`Refusal`] with Kafka's code.
 //!
 //! One pass for the CRC and one over the records, hopping by lengths; nothing is copied unless
-//! the batch has to be rebuilt. Who needs to see records (delayed delivery) implements
-//! [`Inspect`] and rides on the second pass. Producer state, ISR and offsets are not judged here.
+//! the batch has to be rebuilt. Who needs to see records implements [`Inspect`] and rides on the
+//! second pass, as [`judge`] does for delayed delivery (`divert`). Producer state, ISR and offsets are not judged here.
 //!
 //! Order and codes are those of Kafka 4.3 (`ProduceRequest`, `UnifiedLog`, `LogValidator`), so
 //! that a batch with several faults gets the same answer. Stricter in two places, both of which
@@ -22,13 +22,15 @@ use bytes::Bytes;
 
 pub use batch::{Producer, ValidBatch};
 pub use divert::{Diverted, Judged};
-pub use pass::Inspect;
+pub use pass::{Fate, Inspect};
 pub use refusal::{RecordFault, Refusal};
 
 use crate::base::fault::Code;
+use crate::delay::rules::DelayRules;
 use crate::wire::batch::{BatchHeader, CRC_START, HEADER_BYTES, MAGIC, TimestampType};
 use crate::wire::compression::Codec;
 use crate::wire::crc;
+use divert::Sorting;
 use pass::Pass;
 
 /// Kafka's `compression.type` of a topic.
@@ -63,7 +65,8 @@ pub struct BatchRules {
     pub open_compressed: bool,
 }
 
-/// Judges the records field of one partition of a produce request of version `produce_version`.
+/// Judges the records field of one partition of a produce request of version `produce_version`,
+/// whatever its records command.
 ///
 /// # Errors
 /// The first fault that Kafka would find, with its code.
@@ -87,30 +90,99 @@ pub fn validate_with(
     now_ms: i64,
     inspector: &mut impl Inspect,
 ) -> Result<ValidBatch, Refusal> {
-    let batch = only_batch(records, produce_version)?;
-    let header = BatchHeader::parse(&batch)
-        .map_err(|error| Refusal::new(Code::CorruptMessage, error.to_string()))?;
-    let codec = check_as_stored(&header, &batch, rules)?;
-    check_as_sent(&header)?;
+    Sound::check(records, produce_version, rules, now_ms, inspector)?.store(rules)
+}
 
-    let mut pass = Pass::new(&header, rules, now_ms);
-    let body = &batch[HEADER_BYTES..];
-    if codec == Codec::None || rules.open_compressed || must_open(&header, codec, rules) {
-        pass.run(codec, body, inspector)?;
-    } else {
-        pass.trust_header()?;
+/// The broker's clocks when a batch is judged, in epoch milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Wall time: producers' timestamps are held against it.
+    pub wall_ms: i64,
+    /// The clock of release: due times are held against it.
+    pub release_ms: i64,
+}
+
+/// As [`validate`], and takes out what is not for the log, or not yet: delayed records and
+/// commands.
+///
+/// # Errors
+/// As [`validate`]; a record that commands wrongly is INVALID_RECORD.
+pub fn judge(
+    records: Bytes,
+    produce_version: i16,
+    rules: &BatchRules,
+    delay: &DelayRules,
+    now: Moment,
+) -> Result<Judged, Refusal> {
+    let mut sorting = Sorting::new(delay, now.release_ms);
+    let sound = Sound::check(records, produce_version, rules, now.wall_ms, &mut sorting)?;
+    if sorting.is_all_live() {
+        return Ok(Judged { live: Some(sound.store(rules)?), diverted: None });
     }
-    let target = match rules.compression {
-        CompressionRule::Producer => (codec, None),
-        CompressionRule::To { codec, level } => (codec, level),
-    };
-    let valid = if target.0 == codec && pass.offsets_are_consecutive() {
-        ValidBatch::as_sent(header, batch.slice(HEADER_BYTES..), pass.max_timestamp_ms(), rules)
-    } else {
-        pass::rebuild(&header, codec, body, target, rules)?
-    };
-    check_size(valid.size_bytes(), rules)?;
-    Ok(valid)
+    let judged = sorting.divert(&sound, rules)?;
+    judged.live.as_ref().map_or(Ok(()), |live| check_size(live.size_bytes(), rules))?;
+    Ok(judged)
+}
+
+/// A batch without a fault, and what the pass over it found.
+struct Sound {
+    header: BatchHeader,
+    codec: Codec,
+    batch: Bytes,
+    max_timestamp_ms: i64,
+    consecutive: bool,
+}
+
+impl Sound {
+    fn check(
+        records: Bytes,
+        produce_version: i16,
+        rules: &BatchRules,
+        now_ms: i64,
+        inspector: &mut impl Inspect,
+    ) -> Result<Self, Refusal> {
+        let batch = only_batch(records, produce_version)?;
+        let header = BatchHeader::parse(&batch)
+            .map_err(|error| Refusal::new(Code::CorruptMessage, error.to_string()))?;
+        let codec = check_as_stored(&header, &batch, rules)?;
+        check_as_sent(&header)?;
+
+        let mut pass = Pass::new(&header, rules, now_ms);
+        if codec == Codec::None || rules.open_compressed || must_open(&header, codec, rules) {
+            pass.run(codec, &batch[HEADER_BYTES..], inspector)?;
+        } else {
+            pass.trust_header()?;
+        }
+        let (max_timestamp_ms, consecutive) =
+            (pass.max_timestamp_ms(), pass.offsets_are_consecutive());
+        Ok(Self { header, codec, batch, max_timestamp_ms, consecutive })
+    }
+
+    /// The records as they came over the wire.
+    fn body(&self) -> &[u8] {
+        &self.batch[HEADER_BYTES..]
+    }
+
+    /// Codec and level in which the topic wants them.
+    fn target(&self, rules: &BatchRules) -> (Codec, Option<i32>) {
+        match rules.compression {
+            CompressionRule::Producer => (self.codec, None),
+            CompressionRule::To { codec, level } => (codec, level),
+        }
+    }
+
+    /// The whole batch, for the log.
+    fn store(self, rules: &BatchRules) -> Result<ValidBatch, Refusal> {
+        let target = self.target(rules);
+        let valid = if target.0 == self.codec && self.consecutive {
+            let records = self.batch.slice(HEADER_BYTES..);
+            ValidBatch::as_sent(self.header, records, self.max_timestamp_ms, rules)
+        } else {
+            pass::rebuild(&self.header, self.codec, self.body(), target, rules)?
+        };
+        check_size(valid.size_bytes(), rules)?;
+        Ok(valid)
+    }
 }
 
 /// Checks of the request as a whole: one batch per partition, of magic 2. An incomplete batch

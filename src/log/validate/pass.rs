@@ -11,20 +11,29 @@ use crate::wire::records::{self, BodyError, Record};
 
 const NO_TIMESTAMP: i64 = NONE as i64;
 
+/// Whether a record is ever read by consumers of its topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Now or later.
+    Delivered,
+    /// It was for the broker.
+    Consumed,
+}
+
 /// Sees every record of a batch while it is judged.
 pub trait Inspect {
     /// `index` is 0-based. An error refuses the batch, and is the message for that record.
     ///
     /// # Errors
     /// What is wrong with the record, for people.
-    fn record(&mut self, index: i32, record: &Record<'_>) -> Result<(), String>;
+    fn record(&mut self, index: i32, record: &Record<'_>) -> Result<Fate, String>;
 }
 
 /// Looks at nothing.
 impl Inspect for () {
     #[inline]
-    fn record(&mut self, _index: i32, _record: &Record<'_>) -> Result<(), String> {
-        Ok(())
+    fn record(&mut self, _index: i32, _record: &Record<'_>) -> Result<Fate, String> {
+        Ok(Fate::Delivered)
     }
 }
 
@@ -95,12 +104,13 @@ impl<'a> Pass<'a> {
         let timestamp_ms = timestamp_ms(self.header, record);
         self.max_timestamp_ms = self.max_timestamp_ms.max(timestamp_ms);
         self.consecutive &= record.offset_delta == self.index;
-        if self.rules.compacted && record.key.is_none() {
+        let fate = inspector.record(self.index, record);
+        if self.rules.compacted && record.key.is_none() && fate != Ok(Fate::Consumed) {
             self.fault("a compacted topic takes no record without a key".to_owned());
         } else if !self.accepts_timestamp(timestamp_ms) {
             self.timestamp_fault = true;
             self.fault(self.timestamp_message(timestamp_ms));
-        } else if let Err(message) = inspector.record(self.index, record) {
+        } else if let Err(message) = fate {
             self.fault(message);
         }
         self.index += 1;
@@ -150,7 +160,7 @@ impl<'a> Pass<'a> {
 
 /// The record's time as clients see it.
 #[inline]
-fn timestamp_ms(header: &BatchHeader, record: &Record<'_>) -> i64 {
+pub(super) fn timestamp_ms(header: &BatchHeader, record: &Record<'_>) -> i64 {
     match header.timestamp_type() {
         TimestampType::CreateTime => {
             header.base_timestamp_ms.wrapping_add(record.timestamp_delta_ms)
@@ -180,19 +190,25 @@ pub(super) fn rebuild(
         builder.push_record(timestamp_ms(header, record), record);
     })
     .map_err(|error| unreadable(error, builder.record_count()))?;
-    let (rebuilt, records) = builder.build_parts().map_err(|error| match error {
-        BuildError::TooLarge => Refusal::new(Code::MessageTooLarge, error.to_string()),
-        BuildError::Compression(_) => Refusal::new(Code::UnknownServerError, error.to_string()),
-    })?;
+    let (rebuilt, records) = builder.build_parts().map_err(unbuilt)?;
     Ok(ValidBatch::as_sent(rebuilt, records, rebuilt.max_timestamp_ms, rules))
 }
 
 #[cold]
-fn unreadable(error: BodyError, index: i32) -> Refusal {
+pub(super) fn unreadable(error: BodyError, index: i32) -> Refusal {
     let code = match error {
         BodyError::Compression(CompressionError::TooLarge { .. }) => Code::MessageTooLarge,
         BodyError::Compression(CompressionError::Library { .. }) => Code::UnknownServerError,
         _ => Code::InvalidRecord,
     };
     Refusal::new(code, format!("record {index}: {error}"))
+}
+
+#[cold]
+pub(super) fn unbuilt(error: BuildError) -> Refusal {
+    let code = match error {
+        BuildError::TooLarge => Code::MessageTooLarge,
+        BuildError::Compression(_) => Code::UnknownServerError,
+    };
+    Refusal::new(code, error.to_string())
 }

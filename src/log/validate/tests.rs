@@ -395,9 +395,12 @@ fn offsets_that_skip_are_rebuilt() {
 fn inspectors_see_every_record_and_may_refuse() {
     struct Picky(Vec<i32>);
     impl Inspect for Picky {
-        fn record(&mut self, index: i32, record: &Record<'_>) -> Result<(), String> {
+        fn record(&mut self, index: i32, record: &Record<'_>) -> Result<Fate, String> {
             self.0.push(index);
-            if record.key == Some(&2_i32.to_be_bytes()) { Err("not two".into()) } else { Ok(()) }
+            match record.key == Some(&2_i32.to_be_bytes()) {
+                true => Err("not two".into()),
+                false => Ok(Fate::Delivered),
+            }
         }
     }
     for codec in Codec::ALL {
