@@ -25,11 +25,12 @@ pub enum RunError {
 pub struct Lost {
     pub run: RunId,
     pub slice: u32,
-    /// They lie between these keys: from the first on, up to the second or, if that is the
-    /// slice's last entry, that one included.
+    /// Their keys are at or above this one.
     pub from: Key,
-    pub to: Key,
-    /// How many, cancelled ones included, and the length of their records.
+    /// Their keys are below this one.
+    pub below: Key,
+    /// How many, and the length of their records. Those that were cancelled, or passed before
+    /// the cursor began, are counted too; [`super::Run::keys_within`] tells them apart.
     pub entries: u64,
     pub record_bytes: u64,
 }

@@ -281,3 +281,6 @@ pub fn sweep(files: &dyn Files, delay_dir: &Path, manifest: &Manifest) -> io::Re
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -67,3 +67,8 @@ pub(super) fn ids_name(run: RunId) -> String {
 pub(super) fn tickets_name(run: RunId) -> String {
     format!("{run:010}.tickets")
 }
+
+/// Whether a file of this name belongs to the run.
+pub(super) fn is_of(name: &str, run: RunId) -> bool {
+    name.strip_prefix(&format!("{run:010}")).is_some_and(|rest| rest.starts_with(['-', '.']))
+}
