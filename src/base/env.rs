@@ -12,6 +12,10 @@ pub trait Clock: Send + Sync {
     fn wall_ms(&self) -> i64;
     /// Time since an arbitrary fixed point; never steps back.
     fn monotonic(&self) -> Duration;
+    /// As [`Clock::monotonic`], from a point of its own, and goes on while the machine sleeps.
+    fn boottime(&self) -> Duration {
+        self.monotonic()
+    }
 }
 
 /// Randomness as the broker sees it.
@@ -47,6 +51,12 @@ impl Env {
     #[must_use]
     pub fn monotonic(&self) -> Duration {
         self.clock.monotonic()
+    }
+
+    /// Time since the machine was started, its sleep included; never steps back.
+    #[must_use]
+    pub fn boottime(&self) -> Duration {
+        self.clock.boottime()
     }
 
     /// A random (version 4) UUID, never nil.
@@ -85,6 +95,11 @@ impl Clock for SystemClock {
 
     fn monotonic(&self) -> Duration {
         self.start.elapsed()
+    }
+
+    fn boottime(&self) -> Duration {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        Duration::try_from(now).unwrap_or_default()
     }
 }
 
@@ -163,5 +178,18 @@ pub mod scripted {
     #[must_use]
     pub fn env(clock: Arc<ScriptedClock>, seed: u64) -> Env {
         Env::new(clock, SeededEntropy::new(seed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boot_time_runs_and_is_no_older_than_the_machine() {
+        let env = Env::system();
+        let (first, second) = (env.boottime(), env.boottime());
+        assert!(Duration::ZERO < first && first <= second);
+        assert!(i64::try_from(second.as_millis()).is_ok_and(|up_ms| up_ms < env.wall_ms()));
     }
 }

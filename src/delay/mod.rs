@@ -3,6 +3,7 @@
 //! Nothing here reads a clock or a file: moments come in with the call. Files, journals and
 //! threads are `log/` and `shard/`.
 
+pub mod clock;
 pub mod command;
 pub mod decide;
 pub mod headers;
@@ -10,6 +11,8 @@ pub mod ids;
 pub mod key;
 pub mod note;
 pub mod query;
+pub mod rate;
+pub mod release;
 pub mod replay;
 pub mod rules;
 pub mod state;

@@ -136,7 +136,7 @@ impl State {
 }
 
 /// Bytes of the record at the front, its length field included.
-fn record_bytes(records: &[u8]) -> Result<usize, RecordError> {
+pub(super) fn record_bytes(records: &[u8]) -> Result<usize, RecordError> {
     let mut rest = records;
     let length = varint::take_i32(&mut rest)?;
     let length = usize::try_from(length).map_err(|_| RecordError::Length(length))?;

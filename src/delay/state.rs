@@ -418,3 +418,6 @@ impl Iterator for Waiting<'_> {
         Some(entry)
     }
 }
+
+#[cfg(test)]
+mod tests;

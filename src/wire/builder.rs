@@ -166,6 +166,16 @@ impl BatchBuilder {
         self.end();
     }
 
+    /// As [`BatchBuilder::keep_record`], with one header more behind the record's own.
+    pub fn keep_record_with(&mut self, timestamp_ms: i64, record: &Record<'_>, last: Header<'_>) {
+        self.begin_at(record.offset_delta, timestamp_ms, record.key, record.value);
+        put_i32(&mut self.scratch, record.headers.count().saturating_add(1));
+        self.scratch.extend_from_slice(record.headers.bytes());
+        put_nullable(&mut self.scratch, Some(last.key));
+        put_nullable(&mut self.scratch, last.value);
+        self.end();
+    }
+
     fn copy_headers(&mut self, record: &Record<'_>) {
         put_i32(&mut self.scratch, record.headers.count());
         self.scratch.extend_from_slice(record.headers.bytes());

@@ -10,6 +10,9 @@
 mod order;
 mod slots;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use super::ids::Ids;
