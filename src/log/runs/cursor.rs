@@ -132,13 +132,7 @@ impl Cursor {
     }
 
     fn finish_slice(&mut self, slice: &SliceMeta, index: &Index) {
-        let (mut entries, mut record_bytes) = (u64::from(slice.entries), slice.record_bytes);
-        for block in &index.blocks {
-            entries = entries.saturating_sub(block.entries.into());
-            record_bytes = record_bytes.saturating_sub(block.record_bytes.into());
-        }
-        if entries > 0 {
-            // Damage of index and blocks: what is behind the last whole block is gone.
+        if let Some((entries, record_bytes)) = index.missing(slice) {
             self.note(slice, self.after, successor(slice.last), entries, record_bytes);
         }
         self.slice += 1;

@@ -51,6 +51,17 @@ impl Index {
         self.blocks.partition_point(|block| block.first <= key).checked_sub(1)
     }
 
+    /// What the slice had and the index has not: entries, and the length of their records. An
+    /// index made again ends where the blocks are damaged.
+    pub(super) fn missing(&self, slice: &SliceMeta) -> Option<(u64, u64)> {
+        let (mut entries, mut record_bytes) = (u64::from(slice.entries), slice.record_bytes);
+        for block in &self.blocks {
+            entries = entries.saturating_sub(block.entries.into());
+            record_bytes = record_bytes.saturating_sub(block.record_bytes.into());
+        }
+        (entries > 0).then_some((entries, record_bytes))
+    }
+
     /// Index and footer as they follow the blocks.
     pub(super) fn encode(&self, run: RunId, slice: u32) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.blocks.len() * BLOCK_BYTES + FOOTER_BYTES);

@@ -95,25 +95,25 @@ impl Run {
     /// # Errors
     /// The disk's own, or damage where it would be.
     pub fn get(&self, key: Key) -> Result<Option<OwnedEntry>, RunError> {
-        let slices = &self.meta.slices;
-        let number = slices.partition_point(|slice| slice.last < key);
-        if slices.get(number).is_none_or(|slice| slice.first > key) {
+        let number = self.meta.slices.partition_point(|slice| slice.last < key);
+        let Some(slice) = self.meta.slices.get(number).filter(|slice| slice.first <= key) else {
             return Ok(None);
-        }
-        let damaged = RunError::Damaged { run: self.meta.id, what: "a block" };
+        };
         let index = self.index(number)?;
-        let Some(at) = index.block_of(key) else { return Err(damaged) };
-        let mut block = BlockReader::new();
-        let file = self.open_slice(number)?;
-        if !block.load(&*file, &index.blocks[at], index.length(at))? {
-            return Err(damaged);
-        }
-        while let Some(entry) = block.next() {
-            if entry.key >= key {
-                return Ok((entry.key == key).then(|| block.borrow(&entry).to_owned()));
+        let mut whole = index.missing(slice).is_none();
+        if let Some(at) = index.block_of(key) {
+            let mut block = BlockReader::new();
+            let file = self.open_slice(number)?;
+            whole &= block.load(&*file, &index.blocks[at], index.length(at))?;
+            while let Some(entry) = block.next() {
+                if entry.key == key {
+                    return Ok(Some(block.borrow(&entry).to_owned()));
+                }
             }
+            whole &= block.take_rest().is_none();
         }
-        Ok(None)
+        let damaged = RunError::Damaged { run: self.meta.id, what: "a slice" };
+        if whole { Ok(None) } else { Err(damaged) }
     }
 
     /// The entry with this ticket, if the run has it.

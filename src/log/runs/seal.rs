@@ -14,14 +14,12 @@ use super::run::hash;
 use super::table::{Kind, Row, TableWriter};
 use super::write::SliceWriter;
 use crate::base::crash_point;
+use crate::delay::headers;
 use crate::delay::key::Key;
 use crate::store::{File, Files};
 use crate::wire::batch::{BatchHeader, CRC_START, HEADER_BYTES};
 use crate::wire::crc;
 use crate::wire::records::Records;
-
-/// Header with the id that a delayed record was given.
-const ID_HEADER: &[u8] = b"klamm.delay.id";
 
 /// A pending entry of the segment: its place in the order, and that of its record in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,6 +175,6 @@ fn find<'a, 'b>(
 /// The id that a delayed record was given: the last of its headers of that name counts.
 pub(super) fn id_of(record: &[u8]) -> Option<&[u8]> {
     let record = Records::new(record, 1).next()?.ok()?;
-    let named = record.headers.iter().filter(|header| header.key == ID_HEADER);
+    let named = record.headers.iter().filter(|header| header.key == headers::ID.as_bytes());
     named.last()?.value
 }
