@@ -94,7 +94,7 @@ fn one_shard(store: &Store) -> (Arc<Shards>, LogStore) {
     let hosting = Hosting {
         env: deps.env.clone(),
         metrics: Arc::clone(&deps.metrics),
-        cluster: Snapshot::of(store.snapshots()),
+        cluster: Snapshot::of(store.snapshots(), BrokerConfig::default()),
         codec: Codec::None,
         make: Box::new(|| Coordinator::new(Arc::default())),
     };

@@ -8,9 +8,7 @@ use arc_swap::ArcSwap;
 
 use crate::base::env::Env;
 use crate::base::metrics::Metrics;
-use crate::base::settings::{
-    BrokerConfig, CompressionType, GroupCoordinatorSettings, GroupSettings as OfOneGroup, Settings,
-};
+use crate::base::settings::{BrokerConfig, CompressionType, GroupCoordinatorSettings, Settings};
 use crate::catalog::Catalog;
 use crate::coord::group::Groups;
 use crate::coord::group::settings::{GroupSettings, Migration};
@@ -26,11 +24,11 @@ pub fn hosting(
     metrics: &Arc<Metrics>,
     catalog: Arc<ArcSwap<Catalog>>,
 ) -> Hosting<Groups> {
-    let groups = Arc::new(group_settings(&settings.groups, config));
+    let groups = Arc::new(group_settings(&settings.groups));
     Hosting {
         env: env.clone(),
         metrics: Arc::clone(metrics),
-        cluster: Snapshot::of(catalog),
+        cluster: Snapshot::of(catalog, config.clone()),
         codec: match settings.groups.offsets.topic_compression {
             CompressionType::Producer | CompressionType::Uncompressed => Codec::None,
             CompressionType::Gzip => Codec::Gzip,
@@ -42,17 +40,13 @@ pub fn hosting(
     }
 }
 
-fn group_settings(settings: &GroupCoordinatorSettings, config: &BrokerConfig) -> GroupSettings {
-    let default = OfOneGroup::resolve(&Default::default(), config);
+fn group_settings(settings: &GroupCoordinatorSettings) -> GroupSettings {
     let GroupCoordinatorSettings { classic, consumer, offsets } = settings;
     GroupSettings {
         min_session: millis(classic.min_session_timeout_ms),
         max_session: millis(classic.max_session_timeout_ms),
         initial_rebalance_delay: millis(classic.initial_rebalance_delay_ms),
         max_size: classic.max_size,
-        consumer_session: millis(default.session_timeout_ms),
-        consumer_heartbeat: millis(default.heartbeat_interval_ms),
-        consumer_assignment_interval: millis(default.assignment_interval_ms),
         consumer_regex_refresh: millis(consumer.regex_refresh_interval_ms),
         consumer_max_size: consumer.max_size,
         consumer_assignors: consumer.assignors.clone(),

@@ -1,9 +1,9 @@
 //! What a coordinator sees of the cluster. The catalog stands behind it; tests put a map there.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::base::ids::Uuid;
+use crate::base::settings::GroupSettings;
 
 /// A topic as a coordinator needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +22,6 @@ pub trait Cluster {
     fn topic_by_id(&self, id: Uuid) -> Option<TopicInfo>;
     /// All topics, by name.
     fn each_topic(&self, visit: &mut dyn FnMut(&TopicInfo));
-    /// Configs set for one group, by Kafka's key.
-    fn group_configs(&self, group: &str) -> Option<BTreeMap<String, String>>;
+    /// What is in force for a group of the consumer protocol.
+    fn group_settings(&self, group: &str) -> GroupSettings;
 }

@@ -41,11 +41,7 @@ impl Defaults {
     /// The broker's configs with those that were set at run time.
     #[must_use]
     pub fn current(&self, catalog: &Catalog) -> BrokerConfig {
-        let mut config = self.config.clone();
-        let set = |scope| catalog.broker_configs(scope).cloned().unwrap_or_default();
-        config.dynamic_default = set(BrokerScope::Cluster);
-        config.dynamic_broker = set(BrokerScope::Node(catalog.node_id()));
-        config
+        current(&self.config, catalog)
     }
 
     /// What each partition of a topic needs to be served. `config` is [`Defaults::current`].
@@ -91,6 +87,16 @@ impl Defaults {
             max_decompressed_bytes: self.max_decompressed_bytes,
             open_compressed: topic.delay.enable,
         }
+    }
+}
+
+/// See [`Defaults::current`].
+pub(super) fn current(given: &BrokerConfig, catalog: &Catalog) -> BrokerConfig {
+    let set = |scope| catalog.broker_configs(scope).cloned().unwrap_or_default();
+    BrokerConfig {
+        statics: given.statics.clone(),
+        dynamic_default: set(BrokerScope::Cluster),
+        dynamic_broker: set(BrokerScope::Node(catalog.node_id())),
     }
 }
 

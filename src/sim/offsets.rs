@@ -16,6 +16,7 @@ use super::random::Random;
 use crate::base::env::scripted::{ScriptedClock, env};
 use crate::base::fault::Fault;
 use crate::base::ids::{TopicPartition, Uuid};
+use crate::base::settings::BrokerConfig;
 use crate::catalog::{Catalog, Change, Configs, Topic};
 use crate::coord::group::offsets::{Command, Commit, CommitPartition, Fetch, Reply};
 use crate::coord::group::{GROUPS_TOPIC, Groups, Reply as GroupReply};
@@ -222,7 +223,7 @@ impl Life {
         let mut host = Host::new(Hosting {
             env: env(Arc::clone(&world.clock), world.random.next()),
             metrics: Arc::default(),
-            cluster: Snapshot::of(Arc::clone(&world.catalog)),
+            cluster: Snapshot::of(Arc::clone(&world.catalog), BrokerConfig::default()),
             codec: Codec::None,
             make: Box::new(|| Groups::new(Arc::default())),
         });

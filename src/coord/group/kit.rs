@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::settings::GroupSettings;
 use super::{Command, GroupMap, Groups, Reply};
 use crate::base::ids::Uuid;
+use crate::base::settings::{BrokerConfig, GroupSettings as OfOneGroup, Overrides};
 use crate::coord::cluster::{Cluster, TopicInfo};
 use crate::coord::machine::{Caller, Effects, LogRecord, Machine, Moment};
 
@@ -24,7 +25,8 @@ pub(crate) const START_WALL_MS: i64 = 1_700_000_000_000;
 pub(crate) struct FakeCluster {
     revision: u64,
     topics: BTreeMap<String, TopicInfo>,
-    configs: BTreeMap<String, BTreeMap<String, String>>,
+    configs: BTreeMap<String, Overrides>,
+    broker: BrokerConfig,
 }
 
 impl FakeCluster {
@@ -48,6 +50,12 @@ impl FakeCluster {
         let configs = self.configs.entry(group.to_owned()).or_default();
         configs.insert(key.to_owned(), value.to_owned());
     }
+
+    /// Sets a default or a limit of all groups' configs.
+    pub(crate) fn set_broker_config(&mut self, key: &str, value: &str) {
+        self.revision += 1;
+        self.broker.statics.insert(key.to_owned(), value.to_owned());
+    }
 }
 
 impl Cluster for FakeCluster {
@@ -67,8 +75,9 @@ impl Cluster for FakeCluster {
         self.topics.values().for_each(visit);
     }
 
-    fn group_configs(&self, group: &str) -> Option<BTreeMap<String, String>> {
-        self.configs.get(group).cloned()
+    fn group_settings(&self, group: &str) -> OfOneGroup {
+        let none = Overrides::new();
+        OfOneGroup::resolve(self.configs.get(group).unwrap_or(&none), &self.broker)
     }
 }
 

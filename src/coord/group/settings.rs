@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::base::settings::Assignor;
 
-/// Broker-wide settings of the group coordinator. Group configs override some of them.
+/// Broker-wide settings of the group coordinator. What may differ from group to group comes with
+/// the cluster ([`super::super::cluster::Cluster::group_settings`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupSettings {
     /// `group.min.session.timeout.ms`
@@ -15,16 +16,10 @@ pub struct GroupSettings {
     pub initial_rebalance_delay: Duration,
     /// `group.max.size`
     pub max_size: usize,
-    /// `group.consumer.session.timeout.ms`
-    pub consumer_session: Duration,
-    /// `group.consumer.heartbeat.interval.ms`
-    pub consumer_heartbeat: Duration,
     /// `group.consumer.max.size`
     pub consumer_max_size: usize,
     /// `group.consumer.assignors`, the first is the default.
     pub consumer_assignors: Vec<Assignor>,
-    /// `group.consumer.assignment.interval.ms`: least time between two target assignments.
-    pub consumer_assignment_interval: Duration,
     /// `group.consumer.regex.refresh.interval.ms`
     pub consumer_regex_refresh: Duration,
     /// `group.consumer.migration.policy`
@@ -55,11 +50,8 @@ impl Default for GroupSettings {
             max_session: Duration::from_secs(30 * 60),
             initial_rebalance_delay: Duration::from_secs(3),
             max_size: i32::MAX as usize,
-            consumer_session: Duration::from_secs(45),
-            consumer_heartbeat: Duration::from_secs(5),
             consumer_max_size: i32::MAX as usize,
             consumer_assignors: vec![Assignor::Uniform, Assignor::Range],
-            consumer_assignment_interval: Duration::from_secs(1),
             consumer_regex_refresh: Duration::from_secs(10 * 60),
             migration: Migration::Bidirectional,
             offset_metadata_max_bytes: 4096,

@@ -1,26 +1,32 @@
 //! The catalog as coordinators see it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
 use crate::base::ids::Uuid;
+use crate::base::settings::{BrokerConfig, GroupSettings, Overrides};
 use crate::catalog::{Catalog, Topic};
 use crate::coord::cluster::{Cluster, TopicInfo};
+use crate::shard::host::current;
 
 /// The newest catalog, and how many different ones were seen.
 pub struct Snapshot {
     published: Arc<ArcSwap<Catalog>>,
+    /// Given at start.
+    config: BrokerConfig,
     seen: Arc<Catalog>,
     revision: u64,
+    /// What was given at start with what the catalog has set since.
+    current: BrokerConfig,
 }
 
 impl Snapshot {
     #[must_use]
-    pub fn of(published: Arc<ArcSwap<Catalog>>) -> Self {
+    pub fn of(published: Arc<ArcSwap<Catalog>>, config: BrokerConfig) -> Self {
         let seen = published.load_full();
-        Self { published, seen, revision: 1 }
+        let current = current(&config, &seen);
+        Self { published, config, seen, revision: 1, current }
     }
 
     /// Takes the catalog that is published now. The one before is held until then, so that no
@@ -30,6 +36,7 @@ impl Snapshot {
         if !Arc::ptr_eq(&newest, &self.seen) {
             self.revision += 1;
             self.seen = Arc::clone(&newest);
+            self.current = current(&self.config, &self.seen);
         }
     }
 }
@@ -56,7 +63,8 @@ impl Cluster for Snapshot {
         self.seen.topics().for_each(|topic| visit(&info(topic)));
     }
 
-    fn group_configs(&self, group: &str) -> Option<BTreeMap<String, String>> {
-        self.seen.group_configs(group).cloned()
+    fn group_settings(&self, group: &str) -> GroupSettings {
+        let none = Overrides::new();
+        GroupSettings::resolve(self.seen.group_configs(group).unwrap_or(&none), &self.current)
     }
 }

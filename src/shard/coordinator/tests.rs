@@ -10,6 +10,7 @@ use tokio::sync::oneshot::{self, Receiver};
 use super::*;
 use crate::base::env::scripted::{ScriptedClock, env};
 use crate::base::ids::Uuid;
+use crate::base::settings::BrokerConfig;
 use crate::catalog::Catalog;
 use crate::coord::machine::LogRecord;
 use crate::log::cache::LogStore;
@@ -190,7 +191,7 @@ impl Rig {
         let mut host = Host::new(Hosting {
             env: env(Arc::clone(&clock), 1),
             metrics: Arc::default(),
-            cluster: Snapshot::of(catalog),
+            cluster: Snapshot::of(catalog, BrokerConfig::default()),
             codec: Codec::None,
             make: Box::new(Counter::default),
         });

@@ -9,7 +9,9 @@ use twox_hash::XxHash3_64;
 
 use super::assignor::{Assignor, Partitions};
 use super::member::{Current, Member};
+use super::turn::ms;
 use crate::base::ids::Uuid;
+use crate::base::settings::GroupSettings;
 use crate::coord::cluster::{Cluster, TopicInfo};
 use crate::coord::group::record::{GroupEpoch, MemberMetadata, ResolvedRegex, TargetEpoch};
 
@@ -62,6 +64,16 @@ pub struct Limits {
     pub heartbeat: Duration,
     /// Least time between two targets.
     pub assignment_interval: Duration,
+}
+
+impl Limits {
+    pub(super) fn of(settings: GroupSettings) -> Self {
+        Self {
+            session: ms(settings.session_timeout_ms),
+            heartbeat: ms(settings.heartbeat_interval_ms),
+            assignment_interval: ms(settings.assignment_interval_ms),
+        }
+    }
 }
 
 /// Kafka's names of a group's state.

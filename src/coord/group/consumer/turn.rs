@@ -99,7 +99,8 @@ impl<'a, 'm> Turn<'a, 'm> {
     pub(super) fn limits(&mut self) -> Limits {
         let revision = self.cx.moment.cluster.revision();
         if self.group().seen.revision != Some(revision) {
-            self.group_mut().seen.limits = limits(&self.id, self.cx);
+            self.group_mut().seen.limits =
+                Limits::of(self.cx.moment.cluster.group_settings(&self.id));
         }
         self.group().seen.limits
     }
@@ -202,7 +203,7 @@ impl<'a, 'm> Turn<'a, 'm> {
             let epoch = self.group().epoch.epoch.saturating_add(1);
             self.store(ConsumerEntry::Group(Some(GroupEpoch { epoch, metadata_hash })));
         }
-        let limits = limits(&self.id, self.cx);
+        let limits = Limits::of(self.cx.moment.cluster.group_settings(&self.id));
         let seen = &mut self.group_mut().seen;
         (seen.revision, seen.limits) = (Some(revision), limits);
         if self.group().old_subscription_metadata {
@@ -325,20 +326,4 @@ pub(super) fn ms(ms: i32) -> Duration {
 
 pub(super) fn not_found(message: String) -> Fault {
     Fault::with(Code::GroupIdNotFound, message)
-}
-
-fn limits(group: &str, cx: &Cx<'_>) -> Limits {
-    let configs = cx.moment.cluster.group_configs(group).unwrap_or_default();
-    let config = |key: &str, default: Duration| {
-        configs.get(key).and_then(|value| value.parse().ok()).map_or(default, Duration::from_millis)
-    };
-    let settings = cx.settings;
-    Limits {
-        session: config("consumer.session.timeout.ms", settings.consumer_session),
-        heartbeat: config("consumer.heartbeat.interval.ms", settings.consumer_heartbeat),
-        assignment_interval: config(
-            "consumer.assignment.interval.ms",
-            settings.consumer_assignment_interval,
-        ),
-    }
 }

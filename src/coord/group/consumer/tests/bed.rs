@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::base::fault::Code;
 use crate::base::ids::Uuid;
@@ -23,17 +22,20 @@ pub(super) struct Bed {
     pub(super) b: Uuid,
 }
 
-/// Makes a target for every change at once, so that a test need not wait.
-pub(super) fn eager() -> GroupSettings {
-    GroupSettings { consumer_assignment_interval: Duration::ZERO, ..GroupSettings::default() }
-}
-
 impl Bed {
     pub(super) fn new() -> Self {
-        Self::with(eager())
+        Self::with(GroupSettings::default())
     }
 
+    /// Makes a target for every change at once, so that a test need not wait.
     pub(super) fn with(settings: GroupSettings) -> Self {
+        let mut bed = Self::patient(settings);
+        bed.kit.cluster.set_broker_config("group.consumer.assignment.interval.ms", "0");
+        bed
+    }
+
+    /// Keeps to the interval between two targets.
+    pub(super) fn patient(settings: GroupSettings) -> Self {
         let mut kit = Kit::new(settings);
         let a = kit.cluster.set_topic("a", 4);
         let b = kit.cluster.set_topic("b", 2);

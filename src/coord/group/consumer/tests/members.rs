@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::bed::{Bed, Client, GROUP, eager, partitions};
+use super::bed::{Bed, Client, GROUP, partitions};
 use crate::base::fault::Code;
 use crate::base::ids::Uuid;
 use crate::coord::group::consumer::member::LEFT_FOR_NOW;
@@ -107,6 +107,16 @@ fn a_group_may_have_time_outs_of_its_own() {
 }
 
 #[test]
+fn a_limit_that_was_tightened_later_holds_for_groups_that_are_beyond_it() {
+    let mut bed = Bed::new();
+    bed.kit.cluster.set_group_config(GROUP, "consumer.heartbeat.interval.ms", "14000");
+    let mut one = bed.join("one", &["a"]);
+    assert_eq!(bed.beat(&mut one).unwrap().heartbeat_interval_ms, 14_000);
+    bed.kit.cluster.set_broker_config("group.consumer.max.heartbeat.interval.ms", "10000");
+    assert_eq!(bed.beat(&mut one).unwrap().heartbeat_interval_ms, 10_000);
+}
+
+#[test]
 fn a_member_has_its_rebalance_time_out_to_let_go() {
     let mut bed = Bed::new();
     let one = bed.join("one", &["a"]);
@@ -187,7 +197,7 @@ fn strangers_are_told_so() {
 
 #[test]
 fn a_full_group_takes_nobody_new() {
-    let mut bed = Bed::with(GroupSettings { consumer_max_size: 1, ..eager() });
+    let mut bed = Bed::with(GroupSettings { consumer_max_size: 1, ..GroupSettings::default() });
     let mut one = bed.join("one", &["a"]);
     let mut two = Client::new("two");
     two.topics = Some(Vec::new());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::bed::{Bed, Client, GROUP, durable, eager, partitions};
+use super::bed::{Bed, Client, GROUP, durable, partitions};
 use crate::base::fault::Code;
 use crate::coord::group::classic::{
     Command, Heartbeat, Join, JoinRefused, Joined, Leave, Leaver, Protocol, Reply, Sync, Synced,
@@ -355,7 +355,7 @@ fn an_empty_group_changes_over_without_a_trace() {
 
 #[test]
 fn the_policy_says_which_way_groups_may_change() {
-    let with = |migration| Bed::with(GroupSettings { migration, ..eager() });
+    let with = |migration| Bed::with(GroupSettings { migration, ..GroupSettings::default() });
     for policy in [Migration::Disabled, Migration::Downgrade] {
         let mut bed = with(policy);
         let old = bed.old_group();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::bed::{Bed, Client, GROUP, eager};
+use super::bed::{Bed, Client, GROUP};
 use crate::base::fault::Code;
 use crate::coord::group::classic::{
     Command, Heartbeat, Join, Leave, Leaver, Protocol, Reply, State, Sync,
@@ -72,7 +72,7 @@ impl World {
     fn new() -> Self {
         let old = || Old { id: String::new(), generation: 0, reads: Vec::new(), phase: Phase::Out };
         let old = (0..OLD).map(|_| old()).collect();
-        Self { bed: Bed::with(eager()), old, new: vec![None; NEW], lives: 0 }
+        Self { bed: Bed::new(), old, new: vec![None; NEW], lives: 0 }
     }
 
     fn take(&mut self, step: &Step) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::bed::{Bed, Client, durable, eager};
+use super::bed::{Bed, Client, durable};
 use crate::base::fault::Code;
 use crate::base::ids::Uuid;
 use crate::coord::group::consumer::assignor::Partitions;
@@ -82,8 +82,7 @@ struct World {
 }
 
 impl World {
-    fn new(settings: GroupSettings) -> Self {
-        let mut bed = Bed::with(settings);
+    fn new(mut bed: Bed) -> Self {
         bed.kit.cluster.set_topic("ab", 3);
         Self { bed, clients: (0..CLIENTS).map(|_| None).collect(), lives: 0, group_epoch: 0 }
     }
@@ -232,8 +231,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
     #[test]
     fn no_schedule_gives_a_partition_to_two(steps in steps(), wait in any::<bool>()) {
-        let settings = if wait { GroupSettings::default() } else { eager() };
-        let mut world = World::new(settings);
+        let bed = if wait { Bed::patient } else { Bed::with };
+        let mut world = World::new(bed(GroupSettings::default()));
         steps.iter().for_each(|step| world.take(step));
         world.converge();
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::bed::Client;
 use crate::base::ids::Uuid;
+use crate::base::settings;
 use crate::coord::cluster::{Cluster, TopicInfo};
 use crate::coord::group::consumer::{Command, MemberEpoch, Reply};
 use crate::coord::group::settings::GroupSettings;
@@ -36,9 +37,9 @@ impl Cluster for Counting {
         visit(&self.0);
     }
 
-    fn group_configs(&self, _: &str) -> Option<std::collections::BTreeMap<String, String>> {
+    fn group_settings(&self, _: &str) -> settings::GroupSettings {
         self.1.set(self.1.get() + 1);
-        None
+        settings::GroupSettings::resolve(&Default::default(), &Default::default())
     }
 }
 

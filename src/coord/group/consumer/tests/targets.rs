@@ -12,7 +12,7 @@ use crate::coord::group::{self};
 
 #[test]
 fn targets_are_made_no_more_often_than_the_interval() {
-    let mut bed = Bed::with(GroupSettings::default());
+    let mut bed = Bed::patient(GroupSettings::default());
     let mut one = bed.join("one", &["a"]);
     assert_eq!(one.count(), 4, "the first target is made at once");
     let mut two = bed.join("two", &["a"]);
@@ -25,7 +25,7 @@ fn targets_are_made_no_more_often_than_the_interval() {
 
 #[test]
 fn who_waits_for_partitions_is_to_come_back_sooner() {
-    let mut bed = Bed::with(GroupSettings::default());
+    let mut bed = Bed::patient(GroupSettings::default());
     let mut one = bed.join("one", &["a"]);
     let mut two = Client::new("two");
     two.topics = Some(vec![Arc::from("a")]);
