@@ -7,6 +7,7 @@ use rustc_hash::FxHashMap;
 
 use crate::base::ids::TopicPartition;
 use crate::base::settings::Listener;
+use crate::coord::group::classic::Heartbeat;
 use crate::log::read::ReadHint;
 
 /// The listener that a connection came in by, as clients are told to reach it.
@@ -45,6 +46,9 @@ pub struct Connection {
     pub software_version: String,
     /// Where fetches without a session go on reading.
     pub positions: Positions,
+    /// The last heartbeat that the coordinator was asked, and no join or leave since: the same
+    /// again is answered by its pulse.
+    pub heartbeat: Option<Heartbeat>,
 }
 
 /// Read positions of one connection's fetches, so that a sequential reader without a session
@@ -76,6 +80,7 @@ impl Connection {
             software_name: String::new(),
             software_version: String::new(),
             positions: Positions::default(),
+            heartbeat: None,
         }
     }
 }

@@ -12,6 +12,12 @@ use bytes::Bytes;
 use super::cluster::Cluster;
 use crate::base::ids::Uuid;
 
+/// Where new ids come from: unpredictable, each drawn once. Drawing one is a system call, so a
+/// decision asks only when it needs one.
+pub trait Ids {
+    fn fresh(&self) -> Uuid;
+}
+
 /// The moment of a decision: everything from outside that it may depend on.
 #[derive(Clone, Copy)]
 pub struct Moment<'a> {
@@ -19,8 +25,7 @@ pub struct Moment<'a> {
     pub now: Duration,
     /// Wall time, milliseconds since the Unix epoch: for what is stored.
     pub wall_ms: i64,
-    /// Drawn for this decision alone.
-    pub fresh_id: Uuid,
+    pub ids: &'a dyn Ids,
     /// Topics and configs as they are now.
     pub cluster: &'a dyn Cluster,
 }

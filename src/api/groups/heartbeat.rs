@@ -3,6 +3,7 @@
 //! v1 throttle time. v2 throttled after the answer. v3 group.instance.id (KIP-345). v4 flexible.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use kafka_protocol::messages::{ApiKey, HeartbeatRequest, HeartbeatResponse};
 
@@ -22,15 +23,30 @@ impl Endpoint for Heartbeat {
     type Response = HeartbeatResponse;
 
     fn begin(cx: &mut Cx<'_>, request: HeartbeatRequest) -> Begun<HeartbeatResponse> {
-        let command = Command::Heartbeat(Beat {
+        if let Some(last) = &cx.connection.heartbeat
+            && is_same(last, &request)
+            && last.pulse.beat(cx.services.env.monotonic())
+        {
+            return Begun::Done(HeartbeatResponse::default());
+        }
+        let beat = Beat {
             group: request.group_id.to_string(),
             generation: request.generation_id,
             member_id: request.member_id.to_string(),
             instance_id: request.group_instance_id.as_ref().map(ToString::to_string),
-        });
-        let asked = cx.services.groups.ask(&request.group_id, command);
+            pulse: Arc::default(),
+        };
+        cx.connection.heartbeat = Some(beat.clone());
+        let asked = cx.services.groups.ask(&request.group_id, Command::Heartbeat(beat));
         Begun::later(async move { HeartbeatResponse::default().with_error_code(code(asked.await)) })
     }
+}
+
+fn is_same(last: &Beat, request: &HeartbeatRequest) -> bool {
+    *last.group == **request.group_id
+        && last.generation == request.generation_id
+        && *last.member_id == *request.member_id
+        && last.instance_id.as_deref() == request.group_instance_id.as_deref()
 }
 
 fn code(answer: Answered) -> i16 {

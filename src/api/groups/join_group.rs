@@ -44,6 +44,7 @@ impl Endpoint for JoinGroup {
         let version = cx.version;
         let member_id = request.member_id.clone();
         let join = command(cx, &request);
+        cx.connection.heartbeat = None;
         let asked = cx.services.groups.ask(&request.group_id, Command::Join(Box::new(join)));
         Begun::later(async move {
             let response = respond(asked.await, &member_id);

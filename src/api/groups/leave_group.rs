@@ -36,6 +36,7 @@ impl Endpoint for LeaveGroup {
         let batched = cx.version >= BATCHED_SINCE;
         let group = request.group_id.to_string();
         let members = leavers(&request, batched);
+        cx.connection.heartbeat = None;
         let asked =
             cx.services.groups.ask(&group, Command::Leave(Leave { group: group.clone(), members }));
         Begun::later(async move { respond(asked.await, batched) })

@@ -5,6 +5,7 @@
 //! Every caller is answered at most once, the invariants are checked after every step, and what
 //! is answered stays until the test takes it.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use super::{Command, GroupMap, Groups, Reply};
 use crate::base::ids::Uuid;
 use crate::base::settings::{BrokerConfig, GroupSettings as OfOneGroup, Overrides};
 use crate::coord::cluster::{Cluster, TopicInfo};
-use crate::coord::machine::{Caller, Effects, LogRecord, Machine, Moment};
+use crate::coord::machine::{Caller, Effects, Ids, LogRecord, Machine, Moment};
 
 /// Wall time when a kit's clock shows zero.
 pub(crate) const START_WALL_MS: i64 = 1_700_000_000_000;
@@ -81,6 +82,17 @@ impl Cluster for FakeCluster {
     }
 }
 
+/// Ids in the order in which they are drawn.
+#[derive(Debug, Default)]
+pub(crate) struct Numbered(Cell<u128>);
+
+impl Ids for Numbered {
+    fn fresh(&self) -> Uuid {
+        self.0.set(self.0.get() + 1);
+        Uuid::from_u128(self.0.get())
+    }
+}
+
 /// A machine, its log, and those who wait for it.
 pub(crate) struct Kit {
     pub(crate) cluster: FakeCluster,
@@ -88,8 +100,8 @@ pub(crate) struct Kit {
     groups: Groups,
     log: Vec<LogRecord>,
     now: Duration,
-    /// Counts callers and fresh ids.
-    drawn: u64,
+    callers: u64,
+    ids: Numbered,
     waiting: BTreeSet<Caller>,
     answers: BTreeMap<Caller, Reply>,
 }
@@ -109,7 +121,8 @@ impl Kit {
             settings,
             log: Vec::new(),
             now: Duration::from_secs(1000),
-            drawn: 0,
+            callers: 0,
+            ids: Numbered::default(),
             waiting: BTreeSet::new(),
             answers: BTreeMap::new(),
         }
@@ -117,8 +130,8 @@ impl Kit {
 
     /// Sends a command; its answer may come at once or by a later step.
     pub(crate) fn send(&mut self, command: impl Into<Command>) -> Caller {
-        self.drawn += 1;
-        let caller = Caller(self.drawn);
+        self.callers += 1;
+        let caller = Caller(self.callers);
         self.waiting.insert(caller);
         let command = command.into();
         self.step(|groups, moment, effects| groups.handle(moment, caller, command, effects));
@@ -176,6 +189,10 @@ impl Kit {
         &self.groups.groups
     }
 
+    pub(crate) fn now(&self) -> Duration {
+        self.now
+    }
+
     /// Wall time now, milliseconds since the Unix epoch.
     pub(crate) fn wall_ms(&self) -> i64 {
         START_WALL_MS + i64::try_from(self.now.as_millis()).expect("a short test")
@@ -199,11 +216,10 @@ impl Kit {
     }
 
     fn step(&mut self, act: impl FnOnce(&mut Groups, &Moment<'_>, &mut Effects<Reply>)) {
-        self.drawn += 1;
         let moment = Moment {
             now: self.now,
             wall_ms: self.wall_ms(),
-            fresh_id: Uuid::from_u128(u128::from(self.drawn)),
+            ids: &self.ids,
             cluster: &self.cluster,
         };
         let mut effects = Effects::default();

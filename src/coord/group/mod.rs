@@ -10,6 +10,7 @@ pub mod consumer;
 #[cfg(test)]
 pub(crate) mod kit;
 pub mod offsets;
+pub mod pulse;
 pub mod record;
 pub mod settings;
 pub mod survey;

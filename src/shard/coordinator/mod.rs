@@ -25,10 +25,10 @@ use rustc_hash::FxHashMap;
 
 use crate::base::env::Env;
 use crate::base::fault::{Code, Fault};
-use crate::base::ids::TopicPartition;
+use crate::base::ids::{TopicPartition, Uuid};
 use crate::base::metrics::Metrics;
 use crate::coord::deadlines::Deadlines;
-use crate::coord::machine::{Caller, Effects, Machine, Moment};
+use crate::coord::machine::{Caller, Effects, Ids, Machine, Moment};
 use crate::log::validate::ValidBatch;
 use crate::log::view::PartitionView;
 use crate::shard::landing::Held;
@@ -353,12 +353,18 @@ where
     }
 }
 
+impl Ids for Env {
+    fn fresh(&self) -> Uuid {
+        self.random_uuid()
+    }
+}
+
 impl<M> Hosting<M> {
     fn moment(&self) -> Moment<'_> {
         Moment {
             now: self.env.monotonic(),
             wall_ms: self.env.wall_ms(),
-            fresh_id: self.env.random_uuid(),
+            ids: &self.env,
             cluster: &self.cluster,
         }
     }

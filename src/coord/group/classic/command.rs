@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::member::Protocol;
 use crate::base::fault::Code;
 use crate::coord::group;
+use crate::coord::group::pulse::Pulse;
 
 #[derive(Clone, Debug)]
 pub enum Command {
@@ -63,6 +64,8 @@ pub struct Heartbeat {
     pub generation: i32,
     pub member_id: String,
     pub instance_id: Option<String>,
+    /// Fresh with each request; open from the answer on if later ones may go without.
+    pub pulse: Arc<Pulse>,
 }
 
 #[derive(Clone, Debug)]

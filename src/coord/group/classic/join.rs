@@ -112,7 +112,7 @@ impl Turn<'_, '_> {
     fn join_without_id(&mut self, caller: Caller, request: Join) {
         let stem = request.instance_id.as_deref().unwrap_or(&request.client_id);
         let stem = &stem[..stem.floor_char_boundary(MAX_STEM_BYTES)];
-        let fresh: Arc<str> = format!("{stem}-{}", self.cx.moment.fresh_id.hyphenated()).into();
+        let fresh: Arc<str> = format!("{stem}-{}", self.cx.moment.ids.fresh().hyphenated()).into();
         if let Some(instance_id) = &request.instance_id {
             let before = self.group().static_id(instance_id).cloned();
             return match before {

@@ -165,6 +165,10 @@ impl Turn<'_, '_> {
         if member.is_excused() {
             return;
         }
+        let now = self.cx.moment.now;
+        if let Some(end) = self.group().session_end(member_id, now) {
+            return self.set_timer(Timer::Session(Arc::clone(member_id)), end.saturating_sub(now));
+        }
         self.drop_member(member_id);
         if self.group().state.is_preparing() {
             self.complete_join_of_the_rest();
@@ -209,9 +213,7 @@ impl Turn<'_, '_> {
 
     pub(super) fn enter(&mut self, state: State) {
         let since_ms = self.cx.moment.wall_ms;
-        let group = self.group();
-        group.state = state;
-        group.since_ms = since_ms;
+        self.group().enter(state, since_ms);
     }
 }
 

@@ -52,6 +52,8 @@ impl Turn<'_, '_> {
         }
         let rebalances = group.state.is_preparing();
         self.extend_session(&member_id);
+        let now = self.cx.moment.now;
+        self.group().watch(&member_id, &request.pulse, now);
         if rebalances { Err(Code::RebalanceInProgress) } else { Ok(()) }
     }
 

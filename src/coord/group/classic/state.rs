@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::member::{Member, Protocol, Wait};
+use crate::coord::group::pulse::{Pulse, Watch};
 use crate::coord::machine::Caller;
 
 /// Where a group stands. Kafka's `Dead` is a group that is not there.
@@ -73,6 +74,8 @@ pub struct Classic {
     offers: BTreeMap<Arc<str>, usize>,
     awaiting_join: usize,
     owing_sync: usize,
+    /// Members of a stable group whose heartbeats come by their pulse.
+    pulses: BTreeMap<Arc<str>, Watch>,
 }
 
 impl Classic {
@@ -92,6 +95,7 @@ impl Classic {
             offers: BTreeMap::new(),
             awaiting_join: 0,
             owing_sync: 0,
+            pulses: BTreeMap::new(),
         }
     }
 
@@ -223,6 +227,7 @@ impl Classic {
 
     fn discard(&mut self, member_id: &str) -> Option<Member> {
         let member = self.members.remove(member_id)?;
+        self.pulses.remove(member_id);
         if let Some(instance) = &member.instance_id
             && self.statics.get(instance).is_some_and(|id| **id == *member_id)
         {
@@ -243,6 +248,27 @@ impl Classic {
                 self.offers.remove(protocol);
             }
         }
+    }
+
+    /// Moves on. Members must ask where the group stands from now on.
+    pub(super) fn enter(&mut self, state: State, since_ms: i64) {
+        self.state = state;
+        self.since_ms = since_ms;
+        self.pulses.clear();
+    }
+
+    /// Takes a member's further heartbeats by its pulse, if nothing is to be told by them.
+    pub(super) fn watch(&mut self, member_id: &Arc<str>, pulse: &Arc<Pulse>, now: Duration) {
+        if self.state == State::Stable && self.members.contains_key(member_id) {
+            self.pulses.insert(Arc::clone(member_id), Watch::open(pulse, now));
+        }
+    }
+
+    /// When a member's pulse lets its session end; `None` if it has, or has no pulse.
+    pub(super) fn session_end(&self, member_id: &str, now: Duration) -> Option<Duration> {
+        let timeout = self.member(member_id)?.session_timeout;
+        let heard = self.pulses.get(member_id)?.end(now.saturating_sub(timeout)).err()?;
+        Some(heard.saturating_add(timeout))
     }
 
     /// Changes what a member waits for and what is waited for from it.
@@ -388,6 +414,12 @@ impl Classic {
                 "a generation has members",
             ),
             (self.awaiting_join == 0 || self.state.is_preparing(), "joins wait in a rebalance"),
+            (
+                self.pulses
+                    .keys()
+                    .all(|id| self.state == State::Stable && self.members.contains_key(id)),
+                "a pulse is of a stable member",
+            ),
             (
                 !waits_for_sync || self.state == State::CompletingRebalance,
                 "syncs wait for the leader",

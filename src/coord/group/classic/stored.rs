@@ -71,10 +71,10 @@ impl Classic {
         self.generation = value.generation;
         self.protocol_type = Some(value.protocol_type).filter(|name| !name.is_empty());
         self.protocol = value.protocol;
-        self.since_ms = value.state_since_ms;
         let known = value.leader.filter(|id| self.member(id).is_some());
         self.leader = known.or_else(|| self.members().next().map(|(id, _)| Arc::clone(id)));
-        self.state = if self.is_empty() { State::Empty } else { State::Stable };
+        let state = if self.is_empty() { State::Empty } else { State::Stable };
+        self.enter(state, value.state_since_ms);
     }
 
     fn restored_member(&self, stored: ClassicMember, selected: &Arc<str>) -> (Arc<str>, Member) {

@@ -38,7 +38,7 @@ pub fn join(
     let joined = turn.join_classic(join);
     let member_id = |code| {
         let fresh = code == Code::MemberIdRequired;
-        let fresh = fresh.then(|| Arc::from(crate::base::ids::base64_id(cx.moment.fresh_id)));
+        let fresh = fresh.then(|| Arc::from(crate::base::ids::base64_id(cx.moment.ids.fresh())));
         fresh.unwrap_or_else(|| Arc::from(join.member_id.as_str()))
     };
     Some(joined.map_err(|code| JoinRefused { code, member_id: member_id(code) }))
@@ -139,7 +139,7 @@ impl Turn<'_, '_> {
     /// must still hold its instance.
     fn classic_id(&self, join: &Join) -> Result<Arc<str>, Code> {
         if join.member_id.is_empty() {
-            return Ok(Arc::from(crate::base::ids::base64_id(self.cx.moment.fresh_id)));
+            return Ok(Arc::from(crate::base::ids::base64_id(self.cx.moment.ids.fresh())));
         }
         match &join.instance_id {
             Some(instance_id) => {

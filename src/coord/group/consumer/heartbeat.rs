@@ -30,7 +30,7 @@ pub(super) fn heartbeat(
         }
         MemberEpoch::Join => {
             let id = if beat.member_id.is_empty() {
-                Arc::from(crate::base::ids::base64_id(cx.moment.fresh_id))
+                Arc::from(crate::base::ids::base64_id(cx.moment.ids.fresh()))
             } else {
                 Arc::clone(&beat.member_id)
             };

@@ -2,6 +2,7 @@
 
 mod joining;
 mod leaving;
+mod pulses;
 mod schedule;
 mod statics;
 mod syncing;
@@ -14,6 +15,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::coord::group::kit::Kit;
+use crate::coord::group::pulse::Pulse;
 use crate::coord::group::record::ClassicValue;
 use crate::coord::group::settings::GroupSettings;
 use crate::coord::group::{Group, Reply as GroupReply};
@@ -116,11 +118,17 @@ fn synced(kit: &mut Kit, caller: Caller) -> Result<String, Code> {
 }
 
 fn heartbeat(kit: &mut Kit, of: &Joined) -> Result<(), Code> {
+    heartbeat_with(kit, of, &Arc::default())
+}
+
+/// A heartbeat of a connection that would answer the next ones itself.
+fn heartbeat_with(kit: &mut Kit, of: &Joined, pulse: &Arc<Pulse>) -> Result<(), Code> {
     let request = Heartbeat {
         group: GROUP.to_owned(),
         generation: of.generation,
         member_id: of.member_id.to_string(),
         instance_id: None,
+        pulse: Arc::clone(pulse),
     };
     match kit.ask(Command::Heartbeat(request)) {
         GroupReply::Classic(Reply::Heartbeat(result)) => result,

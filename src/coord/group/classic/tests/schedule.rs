@@ -53,6 +53,8 @@ struct Client {
     generation: i32,
     waits: Option<Caller>,
     last: Option<Joined>,
+    /// Of its last heartbeat.
+    pulse: Arc<Pulse>,
 }
 
 struct World {
@@ -130,7 +132,10 @@ impl World {
 
     fn heartbeat(&mut self, client: usize) {
         if let Some(joined) = self.clients[client].last.clone() {
-            let alive = heartbeat(&mut self.kit, &joined);
+            let beats = self.clients[client].pulse.beat(self.kit.now());
+            self.clients[client].pulse = Arc::default();
+            let alive = heartbeat_with(&mut self.kit, &joined, &self.clients[client].pulse);
+            assert!(alive.is_ok() || !beats, "a pulse says what the coordinator would not");
             if alive.is_ok() {
                 assert_eq!(joined.generation, classic(&self.kit).generation());
             }

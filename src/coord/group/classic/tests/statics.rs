@@ -62,6 +62,7 @@ fn the_old_id_is_fenced_and_so_is_a_wrong_instance() {
         generation: 1,
         member_id: members[1].member_id.to_string(),
         instance_id: Some(instances[1].clone()),
+        pulse: Arc::default(),
     };
     let reply = kit.ask(Command::Heartbeat(request));
     let GroupReply::Classic(Reply::Heartbeat(Err(code))) = reply else { panic!("{reply:?}") };

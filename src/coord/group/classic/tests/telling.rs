@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::coord::deadlines::Deadlines;
-use crate::coord::group::kit::FakeCluster;
+use crate::coord::group::kit::{FakeCluster, Numbered};
 use crate::coord::machine::{Effects, Moment};
 
 fn describe(kit: &mut Kit, group: &str) -> Option<Description> {
@@ -106,8 +106,8 @@ fn commit(
     generation: i32,
 ) -> (Result<(), Code>, usize) {
     let cluster = FakeCluster::default();
-    let fresh_id = crate::base::ids::Uuid::nil();
-    let moment = Moment { now: SESSION, wall_ms: 0, fresh_id, cluster: &cluster };
+    let ids = Numbered::default();
+    let moment = Moment { now: SESSION, wall_ms: 0, ids: &ids, cluster: &cluster };
     let (mut timers, mut effects) = (Deadlines::default(), Effects::default());
     let settings = GroupSettings::default();
     let mut cx =

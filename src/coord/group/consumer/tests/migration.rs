@@ -105,6 +105,7 @@ impl Bed {
             generation: old.generation,
             member_id: old.id.clone(),
             instance_id: old.instance.clone(),
+            pulse: Arc::default(),
         };
         match self.classic(Command::Heartbeat(beat)) {
             Reply::Heartbeat(beat) => beat,

@@ -188,6 +188,7 @@ impl World {
             generation: old.generation,
             member_id: old.id.clone(),
             instance_id: None,
+            pulse: Arc::default(),
         };
         match self.bed.kit.ask(Command::Heartbeat(beat)) {
             group::Reply::Classic(Reply::Heartbeat(Ok(()))) => {}

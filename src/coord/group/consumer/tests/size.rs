@@ -9,6 +9,7 @@ use crate::base::ids::Uuid;
 use crate::base::settings;
 use crate::coord::cluster::{Cluster, TopicInfo};
 use crate::coord::group::consumer::{Command, MemberEpoch, Reply};
+use crate::coord::group::kit::Numbered;
 use crate::coord::group::settings::GroupSettings;
 use crate::coord::group::{self, Groups};
 use crate::coord::machine::{Caller, Effects, Machine, Moment};
@@ -49,6 +50,7 @@ struct Bare {
     cluster: Counting,
     now: Duration,
     records: usize,
+    ids: Numbered,
 }
 
 impl Bare {
@@ -60,13 +62,13 @@ impl Bare {
             cluster: Counting(topic, std::cell::Cell::new(0)),
             now: Duration::from_secs(1000),
             records: 0,
+            ids: Numbered::default(),
         }
     }
 
     fn send(&mut self, client: &mut Client, heartbeat: group::consumer::Heartbeat) {
         let wall_ms = 1_700_000_000_000 + i64::try_from(self.now.as_millis()).unwrap();
-        let moment =
-            Moment { now: self.now, wall_ms, fresh_id: Uuid::nil(), cluster: &self.cluster };
+        let moment = Moment { now: self.now, wall_ms, ids: &self.ids, cluster: &self.cluster };
         let mut effects = Effects::default();
         let command = Command::Heartbeat(Box::new(heartbeat)).into();
         self.groups.handle(&moment, Caller(1), command, &mut effects);
