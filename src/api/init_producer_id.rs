@@ -19,6 +19,7 @@ use kafka_protocol::messages::{ApiKey, InitProducerIdRequest, InitProducerIdResp
 use super::endpoint::{Begun, Cx, Endpoint};
 use super::topics;
 use crate::base::fault::Code;
+use crate::base::metrics::Metrics;
 
 /// The API itself.
 pub struct InitProducerId;
@@ -30,7 +31,7 @@ impl Endpoint for InitProducerId {
     type Response = InitProducerIdResponse;
 
     fn begin(cx: &mut Cx<'_>, request: InitProducerIdRequest) -> Begun<InitProducerIdResponse> {
-        if let Some(code) = refusal(&request) {
+        if let Some(code) = refusal(&cx.services.metrics, &request) {
             return Begun::Done(refused(code));
         }
         let services = Arc::clone(cx.services);
@@ -48,13 +49,13 @@ impl Endpoint for InitProducerId {
     }
 }
 
-fn refusal(request: &InitProducerIdRequest) -> Option<Code> {
+fn refusal(metrics: &Metrics, request: &InitProducerIdRequest) -> Option<Code> {
     let id_is_set = request.producer_id.0 != -1;
     let epoch_is_set = request.producer_epoch != -1;
     match &request.transactional_id {
         _ if id_is_set != epoch_is_set => Some(Code::InvalidRequest),
         Some(id) if id.is_empty() => Some(Code::InvalidRequest),
-        Some(id) => Some(topics::refuse_transactional(id).kind()),
+        Some(id) => Some(topics::refuse_transactional(metrics, id).kind()),
         None => None,
     }
 }
@@ -85,10 +86,10 @@ mod tests {
 
     #[test]
     fn id_and_epoch_come_together_or_not_at_all() {
-        assert_eq!(refusal(&request(-1, -1)), None);
-        assert_eq!(refusal(&request(5, 0)), None);
-        assert_eq!(refusal(&request(5, -1)), Some(Code::InvalidRequest));
-        assert_eq!(refusal(&request(-1, 3)), Some(Code::InvalidRequest));
+        assert_eq!(refusal(&Metrics::default(), &request(-1, -1)), None);
+        assert_eq!(refusal(&Metrics::default(), &request(5, 0)), None);
+        assert_eq!(refusal(&Metrics::default(), &request(5, -1)), Some(Code::InvalidRequest));
+        assert_eq!(refusal(&Metrics::default(), &request(-1, 3)), Some(Code::InvalidRequest));
     }
 
     #[test]
@@ -96,7 +97,10 @@ mod tests {
         let named = |name: &str| {
             request(-1, -1).with_transactional_id(Some(TransactionalId(name.to_owned().into())))
         };
-        assert_eq!(refusal(&named("t")), Some(Code::TransactionalIdAuthorizationFailed));
-        assert_eq!(refusal(&named("")), Some(Code::InvalidRequest));
+        assert_eq!(
+            refusal(&Metrics::default(), &named("t")),
+            Some(Code::TransactionalIdAuthorizationFailed)
+        );
+        assert_eq!(refusal(&Metrics::default(), &named("")), Some(Code::InvalidRequest));
     }
 }

@@ -34,6 +34,7 @@ use super::reply::{Ending, Outcome};
 use super::topics;
 use crate::base::fault::{Code, Fault};
 use crate::base::ids::FIRST_CLIENT_PRODUCER_ID;
+use crate::base::metrics::Metrics;
 use crate::catalog::is_internal;
 use crate::log::validate::{self, Moment, Producer, Refusal, ValidBatch};
 use crate::shard::append::{Acks, Append, AppendSet};
@@ -54,7 +55,7 @@ fn begin(cx: &mut Cx<'_>, correlation_id: i32, mut body: Bytes) -> Outcome {
         Err(error) => return Outcome::close(format!("Produce v{version}: {error}")),
     };
     let acks = Acks::from_wire(request.acks);
-    let common = refusal_of_all(&request, acks);
+    let common = refusal_of_all(&cx.services.metrics, &request, acks);
     let outline = Outline::of(&request, version, correlation_id);
     let tally = Tally::new(outline.slots());
     let mut set = AppendSet::new(Arc::clone(&tally), acks.unwrap_or(Acks::Leader));
@@ -85,13 +86,17 @@ fn begin(cx: &mut Cx<'_>, correlation_id: i32, mut body: Bytes) -> Outcome {
 }
 
 /// What refuses every partition of a request.
-fn refusal_of_all(request: &ProduceRequest, acks: Option<Acks>) -> Option<Fault> {
+fn refusal_of_all(
+    metrics: &Metrics,
+    request: &ProduceRequest,
+    acks: Option<Acks>,
+) -> Option<Fault> {
     if acks.is_none() {
         let message = format!("acks is {}; it must be -1 (all), 0 or 1", request.acks);
         return Some(Fault::with(Code::InvalidRequiredAcks, message));
     }
     let id = request.transactional_id.as_ref()?;
-    Some(topics::refuse_transactional(&id.0))
+    Some(topics::refuse_transactional(metrics, &id.0))
 }
 
 fn judge(

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::Services;
 use crate::base::fault::{Code, Fault};
 use crate::base::ids::TopicPartition;
+use crate::base::metrics::Metrics;
 use crate::base::text::Escaped;
 use crate::shard::registry::Partition;
 
@@ -53,14 +54,20 @@ pub fn check_epoch(claimed: i32, current: i32) -> Result<(), Code> {
 }
 
 /// The answer to a transactional id until transactions are served: fatal at once in every client,
-/// instead of a time-out in each.
+/// instead of a time-out in each. Logged ever more rarely: a client that keeps asking must not fill
+/// the log.
 #[must_use]
-pub fn refuse_transactional(transactional_id: &str) -> Fault {
+pub fn refuse_transactional(metrics: &Metrics, transactional_id: &str) -> Fault {
     let id = Escaped(transactional_id);
-    tracing::warn!(
-        transactional_id = %id,
-        "a client asked for a transactional id; transactions are not served yet"
-    );
+    metrics.transactional_refused.add(1);
+    let total = metrics.transactional_refused.get();
+    if total.is_power_of_two() {
+        tracing::warn!(
+            transactional_id = %id,
+            total,
+            "a client asked for a transactional id; transactions are not served yet"
+        );
+    }
     Fault::with(
         Code::TransactionalIdAuthorizationFailed,
         format!("transactional id '{id}': transactions are not served yet"),

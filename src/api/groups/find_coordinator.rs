@@ -117,7 +117,7 @@ impl Asked {
 fn find(services: &Services, key_type: i8, key: &str) -> Result<(), Fault> {
     match key_type {
         GROUP => find_group(services, key),
-        TRANSACTION => Err(topics::refuse_transactional(key)),
+        TRANSACTION => Err(topics::refuse_transactional(&services.metrics, key)),
         SHARE => Err(Fault::with(Code::InvalidRequest, "Share groups are not served.")),
         other => {
             Err(Fault::with(Code::InvalidRequest, format!("Coordinator type {other} is unknown.")))

@@ -54,6 +54,8 @@ declare! {
         "Request bytes received from clients.";
     sent_bytes: Counter = Counter::default(), "klamm_server_sent_bytes_total",
         "Reply bytes sent to clients.";
+    transactional_refused: Counter = Counter::default(), "klamm_api_transactional_ids_refused_total",
+        "Requests for a transactional id, which is not served yet.";
     requests: PerApi = PerApi::default(), "klamm_api_requests_total",
         "Requests by API.";
     errors: PerCode = PerCode::default(), "klamm_api_errors_total",
