@@ -260,6 +260,7 @@ fn start(
         shards: Arc::clone(&shards),
         store: log_store,
         data_dir,
+        failed: failed.clone(),
         settings: Box::new({
             let (defaults, snapshots) = (defaults.clone(), metadata.snapshots());
             move || CleanerSettings::resolve(&defaults.current(&snapshots.load()))

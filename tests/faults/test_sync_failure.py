@@ -67,3 +67,17 @@ def test_a_failed_sync_ends_the_broker(serve, tmp_path, case):
     session.broker.start()
     for offset, record in acked:
         assert session.client.consume("t", offset, 1) == [record.at(offset)]
+
+
+def test_a_failed_sync_of_a_compacted_segment_ends_the_broker(serve, tmp_path):
+    session = serve(log_cleaner_backoff_ms=100, log_flush_offset_checkpoint_interval_ms=100)
+    session.make_topic("t", cleanup_policy="compact", segment_bytes=1_048_576, min_cleanable_dirty_ratio=0.0)
+    cleaned = session.folder("t") / f"{0:020}.log.cleaned"
+    injection = Injection(session.broker.process, "fdatasync,fsync", [cleaned], tmp_path)
+    try:
+        for _ in range(4):
+            session.produce("t", corpus.of_size(600_000))
+        assert session.broker.wait_exit(20) == 4, session.broker.output()
+    finally:
+        injection.close()
+    assert "compacted" in session.broker.output()

@@ -92,16 +92,16 @@ impl Cleaned {
     }
 
     /// Completes all three files, durably. The view reads them under their final names.
-    pub(super) fn finish(mut self, store: &LogStore) -> io::Result<Arc<SegmentView>> {
+    pub(super) fn finish(mut self, store: &LogStore) -> Result<Arc<SegmentView>, CompactError> {
         self.flush()?;
         self.builder.finish(&self.index);
         let offsets = open_new(store, &self.view, FileKind::OffsetIndex)?;
         let times = open_new(store, &self.view, FileKind::TimeIndex)?;
         let written = disk::extend(&*offsets, &*times, &self.index, Written::default())?;
         for file in [&offsets, &times, &self.file] {
-            file.sync()?;
+            file.sync().map_err(CompactError::Sync)?;
         }
-        store.files().sync_dir(self.view.dir())?;
+        store.files().sync_dir(self.view.dir()).map_err(CompactError::Sync)?;
         self.view.set_size_bytes(self.position);
         self.view.set_checked(written);
         Ok(self.view)

@@ -31,6 +31,9 @@ pub enum CompactError {
     Damaged { segment: i64, position: u64, why: String },
     #[error("the log cannot be read or written: {0}")]
     Storage(#[from] io::Error),
+    /// Final for the data directory, as every failed sync: nothing tells what else it lost.
+    #[error("a sync failed: {0}")]
+    Sync(io::Error),
     /// Segments that were being compacted are gone, or the broker stops.
     #[error("given up, as the log has changed or the broker stops")]
     Interrupted,

@@ -453,3 +453,37 @@ fn retention_by_time_goes_on_where_compaction_has_been() {
     assert!(!rig.log.retain(NOW_MS + 1_001).unwrap().is_empty());
     assert_eq!((rig.view().log_start(), rig.view().log_end()), (80, 80));
 }
+
+/// Files of which no directory can be synced.
+struct Unsyncable(MemoryFiles);
+
+impl Files for Unsyncable {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
+        self.0.open(path, mode)
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        self.0.list(dir)
+    }
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        self.0.create_dir(dir)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.0.remove(path)
+    }
+    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+        Err(io::Error::other("the disk is gone"))
+    }
+}
+
+#[test]
+fn a_failed_sync_is_told_from_other_failures_and_nothing_is_swapped_in() {
+    let mut rig = busy(settings());
+    let before = rig.view().segments();
+    rig.log.store = LogStore::new(Arc::new(Unsyncable(rig.files.clone())), 8);
+    let outcome = compact(&mut rig.log, 0, wide_map(), usize::MAX, NOW_MS);
+    assert!(matches!(outcome, Err(CompactError::Sync(_))));
+    assert!(Arc::ptr_eq(&rig.view().segments()[0], &before[0]));
+}

@@ -1,8 +1,8 @@
 //! Threads that compact logs, each a round at a time: ask the shards what there is, take the
 //! dirtiest, write its segments anew, hand them to the owner.
 //!
-//! A log that is damaged, or on which the disk fails, is reported once and left alone until the
-//! next start; the others go on. Nothing here is waited for by a client. Rejected: compacting on
+//! A log that is damaged, or cannot be read or written, is reported once and left alone until the
+//! next start; the others go on. A failed sync ends the data directory, as everywhere. Nothing here is waited for by a client. Rejected: compacting on
 //! the shards' threads, which would make producers wait for megabytes to be read.
 
 mod pace;
@@ -19,6 +19,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Shards;
 use super::control::{Compactable, Control};
+use super::failed::Failed;
 use super::registry::Partition;
 use crate::base::env::Env;
 use crate::base::ids::TopicPartition;
@@ -42,6 +43,7 @@ pub struct CleanerDeps {
     pub shards: Arc<Shards>,
     pub store: LogStore,
     pub data_dir: PathBuf,
+    pub failed: Failed,
     /// The settings as they are now.
     pub settings: Box<dyn Fn() -> CleanerSettings + Send + Sync>,
 }
@@ -304,14 +306,18 @@ impl Shared {
         }
     }
 
-    /// Leaves a log alone, for now or until the next start.
+    /// Leaves a log alone, for now or until the next start. A failed sync ends the data directory.
     fn give_up(&self, found: &Compactable, error: &CompactError) {
         let partition = &found.partition;
         let (topic, index) = (&partition.topic_name, partition.tp.partition);
+        if let CompactError::Sync(error) = error {
+            let reason = format!("syncing a compacted segment of {topic}-{index}: {error}");
+            return self.deps.failed.set(&reason);
+        }
         let is_passing = match error {
             CompactError::Interrupted => true,
             CompactError::Storage(error) => error.kind() == io::ErrorKind::StorageFull,
-            CompactError::Damaged { .. } => false,
+            CompactError::Damaged { .. } | CompactError::Sync(_) => false,
         };
         // A topic that was deleted meanwhile has lost its files by right.
         if is_passing || partition.view.is_closed() {
