@@ -93,3 +93,32 @@ fn operators_see_health_and_numbers_and_can_stop_it() {
     assert_eq!(broker.stop().code(), Some(0));
     assert!(client.receive_frame().is_none(), "its clients see the end");
 }
+
+#[test]
+fn a_signal_ends_it_while_the_data_directory_is_being_opened() {
+    let scratch = tempfile::tempdir().unwrap();
+    assert_eq!(Broker::start(scratch.path()).stop().code(), Some(0));
+    // A pipe that nobody writes to: reading the checkpoint takes for ever.
+    let data = scratch.path().join("data");
+    let checkpoint = data.join("checkpoint");
+    std::fs::remove_file(&checkpoint).unwrap();
+    let (pipe, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU);
+    rustix::fs::mknodat(rustix::fs::CWD, &checkpoint, pipe, mode, 0).unwrap();
+
+    let http = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut process = Command::new(env!("CARGO_BIN_EXE_klamm"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--http", &http.to_string(), "--data-dir"])
+        .arg(&data)
+        .env_clear()
+        .spawn()
+        .unwrap();
+    while TcpStream::connect(http).is_err() {
+        assert!(process.try_wait().unwrap().is_none(), "it gave up by itself");
+        std::thread::yield_now();
+    }
+    let response = get(http, "/health/ready");
+    assert!(!response.starts_with("HTTP/1.1 200"), "{response}");
+    let id = rustix::process::Pid::from_child(&process);
+    rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(process.wait().unwrap().code(), Some(0));
+}

@@ -41,6 +41,10 @@ use storage::Storage;
 /// How long begun requests may take to finish when the broker stops.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
+/// How long a stop waits for a data directory that is still being opened. Whatever that had done
+/// by then, the next start does over, as after a crash.
+const OPENING_GRACE: Duration = Duration::from_secs(5);
+
 /// Runs the broker until it is told to stop.
 #[must_use]
 pub fn run(start: &Start) -> Exit {
@@ -70,6 +74,10 @@ async fn serve(start: &Start, open_files: Option<u64>) -> Exit {
         tracing::error!(reason, "the data directory has failed; the broker stops");
         told.notify_one();
     });
+    let mut signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return output::fail(&format!("signals: {error}"), Exit::Failed),
+    };
     let env = Env::system();
     let (settings, config) = (start.settings.clone(), start.config.clone());
     // Before any port is taken: a second broker is told of the directory, not of a port.
@@ -82,22 +90,39 @@ async fn serve(start: &Start, open_files: Option<u64>) -> Exit {
         Ok(http) => http,
         Err(line) => return output::fail(&line, Exit::Failed),
     };
-    let opened = tokio::task::spawn_blocking({
+    let mut opened = tokio::task::spawn_blocking({
         let (settings, env, metrics) = (settings.clone(), env.clone(), Arc::clone(&status.metrics));
         move || Storage::open(&settings, &config, &env, metrics, lock, failed)
     });
-    let storage = match opened.await {
+    let (opened, stop_early) = tokio::select! {
+        opened = &mut opened => (opened, false),
+        signal = signals.next() => {
+            tracing::info!(signal, "stopping; the data directory is still being opened");
+            match tokio::time::timeout(OPENING_GRACE, opened).await {
+                Ok(opened) => (opened, true),
+                Err(_) => {
+                    tracing::warn!("stopped before the data directory was open");
+                    return Exit::Ok;
+                }
+            }
+        }
+    };
+    let storage = match opened {
         Ok(Ok(storage)) => storage,
         Ok(Err(error)) => return output::fail(&error.to_string(), Exit::StorageFailed),
         Err(panic) => return output::fail(&panic.to_string(), Exit::Failed),
     };
-    let limits = Limits::from(&settings).within(open_files);
-    let exit = match Running::start(&settings, limits, &env, &status, http, &storage).await {
-        Ok(running) => {
-            running.until_stopped(&stopping, &storage.shards).await;
-            Exit::Ok
+    let exit = if stop_early {
+        Exit::Ok
+    } else {
+        let limits = Limits::from(&settings).within(open_files);
+        match Running::start(&settings, limits, &env, &status, http, &storage).await {
+            Ok(running) => {
+                running.until_stopped(signals, &stopping, &storage.shards).await;
+                Exit::Ok
+            }
+            Err(line) => output::fail(&line, Exit::Failed),
         }
-        Err(line) => output::fail(&line, Exit::Failed),
     };
     let failed = storage.failed.clone();
     let clean = tokio::task::spawn_blocking(move || storage.stop()).await.unwrap_or(false);
@@ -110,7 +135,6 @@ async fn serve(start: &Start, open_files: Option<u64>) -> Exit {
 
 /// The servers over an opened data directory.
 struct Running {
-    signals: Signals,
     server: Server,
     http: Vec<HttpServer>,
 }
@@ -126,7 +150,6 @@ impl Running {
         http: Vec<HttpServer>,
         storage: &Storage,
     ) -> Result<Self, String> {
-        let signals = Signals::listen().map_err(|error| format!("signals: {error}"))?;
         let mut listeners = Vec::new();
         for wanted in &settings.listeners {
             let bound = Listener::bind(wanted, &limits).await.map_err(|e| e.to_string())?;
@@ -136,7 +159,7 @@ impl Running {
         let api = Api::new(Arc::new(services(settings, env, status, storage)));
         let server = Server::start(listeners, limits, api, Arc::clone(&status.metrics));
         status.serving(storage, server.gauges());
-        let running = Self { signals, server, http };
+        let running = Self { server, http };
         running.announce(settings, storage).map_err(|error| format!("standard output: {error}"))?;
         Ok(running)
     }
@@ -158,9 +181,9 @@ impl Running {
     }
 
     /// Serves until a signal or a failure, then lets begun requests finish.
-    async fn until_stopped(mut self, stopping: &Notify, shards: &Shards) {
+    async fn until_stopped(self, mut signals: Signals, stopping: &Notify, shards: &Shards) {
         tokio::select! {
-            signal = self.signals.next() => tracing::info!(signal, "stopping"),
+            signal = signals.next() => tracing::info!(signal, "stopping"),
             () = stopping.notified() => {}
         }
         shards.resign();
