@@ -21,7 +21,7 @@ use crate::api::fetch::session::Sessions;
 use crate::api::groups::Groups;
 use crate::api::{Api, Limits as ApiLimits, Node, Services};
 use crate::base::env::Env;
-use crate::base::settings::Settings;
+use crate::base::settings::{ConnectionSettings, Settings};
 use crate::cli::Start;
 use crate::cli::exit::Exit;
 use crate::cli::output;
@@ -30,7 +30,7 @@ use crate::ops::http::HttpServer;
 use crate::ops::logs;
 use crate::ops::process::raise_open_file_limit;
 use crate::ops::signals::Signals;
-use crate::server::{Limits, Listener, Server};
+use crate::server::{Caps, CapsNow, Limits, Listener, Server};
 use crate::shard::Shards;
 use crate::shard::failed::Failed;
 use crate::shard::producer_ids::ProducerIds;
@@ -115,7 +115,7 @@ async fn serve(start: &Start, open_files: Option<u64>) -> Exit {
     let exit = if stop_early {
         Exit::Ok
     } else {
-        let limits = Limits::from(&settings).within(open_files);
+        let limits = Limits { caps: caps(&storage, open_files), ..Limits::from(&settings) };
         match Running::start(&settings, limits, &env, &status, http, &storage).await {
             Ok(running) => {
                 running.until_stopped(signals, &stopping, &storage.shards).await;
@@ -204,6 +204,15 @@ async fn start_http(settings: &Settings, status: &Arc<Status>) -> Result<Vec<Htt
         http.push(HttpServer::start(address, status.probes()).await?);
     }
     Ok(http)
+}
+
+/// How many connections there may be by the configs as they are at the time.
+fn caps(storage: &Storage, open_files: Option<u64>) -> CapsNow {
+    let (defaults, snapshots) = (storage.defaults.clone(), storage.metadata.snapshots());
+    Arc::new(move || {
+        let config = defaults.current(&snapshots.load());
+        Caps::from(ConnectionSettings::resolve(&config)).within(open_files)
+    })
 }
 
 fn services(settings: &Settings, env: &Env, status: &Status, storage: &Storage) -> Services {

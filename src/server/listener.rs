@@ -1,4 +1,5 @@
-//! Listening sockets and the accept loop: permit, accept, spawn.
+//! Listening sockets and the accept loop: accept, wait for a place, spawn. While one waits for its
+//! place, the next ones wait in the backlog.
 //!
 //! Binding and serving are two steps, so that the ports are known (and taken) before recovery,
 //! and the first request is read after it.
@@ -9,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::connection::{Connection, Shared};
@@ -80,10 +80,8 @@ impl Listener {
         info: Arc<ListenerInfo>,
         shared: Arc<Shared<S>>,
         registry: Arc<Registry>,
-        permits: Arc<Semaphore>,
     ) {
         loop {
-            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
             let (socket, address) = match self.socket.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -93,9 +91,12 @@ impl Listener {
                     continue;
                 }
             };
-            let Some(slot) = registry.enter(address.ip(), permit) else {
-                refused(&shared.metrics.connections_refused, address, &shared.limits);
-                continue;
+            let slot = match registry.admit(address.ip()).await {
+                Ok(slot) => slot,
+                Err(most) => {
+                    refused(&shared.metrics.connections_refused, address, most);
+                    continue;
+                }
             };
             shared.metrics.connections_accepted.add(1);
             let state = shared.service.connect(&info, address);
@@ -106,9 +107,9 @@ impl Listener {
 
 /// Counts a refusal, and logs it ever more rarely: a client that keeps coming must not fill the
 /// log.
-fn refused(count: &Counter, address: SocketAddr, limits: &Limits) {
+fn refused(count: &Counter, address: SocketAddr, limit: usize) {
     count.add(1);
-    let (ip, limit, total) = (address.ip(), limits.max_connections_per_ip, count.get());
+    let (ip, total) = (address.ip(), count.get());
     if total.is_power_of_two() {
         tracing::warn!(%ip, limit, total, "connection refused: max.connections.per.ip reached");
     }

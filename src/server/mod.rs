@@ -26,7 +26,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::api::connection::ListenerInfo;
@@ -36,7 +35,7 @@ use registry::{Phase, Registry};
 
 pub use listener::{ListenError, Listener};
 pub use service::Service;
-pub use settings::Limits;
+pub use settings::{Caps, CapsNow, Limits};
 
 /// A running server. Dropping it stops nothing; see [`Server::stop`].
 pub struct Server {
@@ -79,8 +78,7 @@ impl Server {
         service: S,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let registry = Registry::new(limits.max_connections_per_ip);
-        let permits = Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS)));
+        let registry = Registry::new(Arc::clone(&limits.caps));
         let budget = budget::Budget::new(limits.queued_max_bytes);
         let pool = pool::Pool::new(limits.recycled_max_bytes);
         let shared =
@@ -90,7 +88,7 @@ impl Server {
             .into_iter()
             .map(|(listener, info)| {
                 let (shared, registry) = (Arc::clone(&shared), Arc::clone(&registry));
-                tokio::spawn(listener.serve(info, shared, registry, Arc::clone(&permits)))
+                tokio::spawn(listener.serve(info, shared, registry))
             })
             .collect();
         Self { addresses, accepting, registry, budget }

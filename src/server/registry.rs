@@ -7,10 +7,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::Waker;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::Notify;
+
+use super::settings::CapsNow;
 
 /// How far a stop has come.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -24,10 +27,22 @@ pub(super) enum Phase {
 }
 
 pub(super) struct Registry {
-    max_per_ip: usize,
+    caps: CapsNow,
     phase: AtomicU8,
     open: Mutex<Open>,
+    /// Told of every one that leaves.
     left: Notify,
+}
+
+/// How soon a connection that waits for a place sees that the caps were raised.
+const CAPS_LOOK: Duration = Duration::from_secs(1);
+
+enum Entry {
+    Admitted(Slot),
+    /// So many are connected from its address.
+    Refused(usize),
+    /// It has to wait.
+    Full,
 }
 
 #[derive(Default)]
@@ -38,33 +53,48 @@ struct Open {
 }
 
 impl Registry {
-    pub(super) fn new(max_per_ip: usize) -> Arc<Self> {
+    pub(super) fn new(caps: CapsNow) -> Arc<Self> {
         Arc::new(Self {
-            max_per_ip,
+            caps,
             phase: AtomicU8::new(Phase::Serving as u8),
             open: Mutex::default(),
             left: Notify::new(),
         })
     }
 
-    /// A place for a connection from `ip`, unless that address has used up its own.
-    pub(super) fn enter(
-        self: &Arc<Self>,
-        ip: IpAddr,
-        permit: OwnedSemaphorePermit,
-    ) -> Option<Slot> {
-        // One client can appear with and without the IPv4-in-IPv6 prefix.
-        let ip = ip.to_canonical();
-        let mut open = self.open.lock();
-        let from_ip = open.by_ip.entry(ip).or_default();
-        if *from_ip >= self.max_per_ip {
-            return None;
+    /// A place for a connection from `ip`, as soon as there is one.
+    ///
+    /// # Errors
+    /// The most that may be connected from one address, if as many are from this one.
+    pub(super) async fn admit(self: &Arc<Self>, ip: IpAddr) -> Result<Slot, usize> {
+        loop {
+            let left = self.left.notified();
+            tokio::pin!(left);
+            left.as_mut().enable();
+            match self.enter(ip.to_canonical()) {
+                Entry::Admitted(slot) => return Ok(slot),
+                Entry::Refused(most) => return Err(most),
+                // Either somebody leaves, or the caps are raised.
+                Entry::Full => drop(tokio::time::timeout(CAPS_LOOK, left).await),
+            }
         }
-        *from_ip += 1;
+    }
+
+    /// `ip` is canonical: one client can appear with and without the IPv4-in-IPv6 prefix.
+    fn enter(self: &Arc<Self>, ip: IpAddr) -> Entry {
+        let caps = (self.caps)();
+        let mut open = self.open.lock();
+        if open.by_ip.get(&ip).copied().unwrap_or_default() >= caps.per_ip {
+            return Entry::Refused(caps.per_ip);
+        }
+        if open.wakers.len() >= caps.total {
+            return Entry::Full;
+        }
+        *open.by_ip.entry(ip).or_default() += 1;
         let id = open.next_id;
         open.next_id += 1;
         open.wakers.insert(id, None);
-        Some(Slot { registry: Arc::clone(self), id, ip, _permit: permit })
+        Entry::Admitted(Slot { registry: Arc::clone(self), id, ip })
     }
 
     pub(super) fn open_count(&self) -> usize {
@@ -97,7 +127,6 @@ pub(super) struct Slot {
     registry: Arc<Registry>,
     id: u64,
     ip: IpAddr,
-    _permit: OwnedSemaphorePermit,
 }
 
 impl Slot {
@@ -125,10 +154,7 @@ impl Drop for Slot {
                 open.by_ip.remove(&self.ip);
             }
         }
-        let empty = open.wakers.is_empty();
         drop(open);
-        if empty {
-            self.registry.left.notify_waiters();
-        }
+        self.registry.left.notify_waiters();
     }
 }

@@ -1,19 +1,59 @@
 //! The bounds of the server, as plain data.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::settings::Settings;
+use crate::base::settings::{ConnectionSettings, Settings};
+
+/// How many clients may be connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caps {
+    /// `max.connections`; past it connections wait.
+    pub total: usize,
+    /// `max.connections.per.ip`; past it connections are closed at once.
+    pub per_ip: usize,
+}
+
+/// The caps as they are now; asked for every connection, since they may change at run time.
+pub type CapsNow = Arc<dyn Fn() -> Caps + Send + Sync>;
+
+/// Descriptors kept for the logs where the limit of open files allows it.
+const DESCRIPTORS_FOR_LOGS: u64 = 5_120;
+
+impl Caps {
+    /// Leaves descriptors to the logs: with too many connections no segment could be opened, and
+    /// with that no record be stored. `open_files` is the process's limit, `None` for no limit.
+    #[must_use]
+    pub fn within(self, open_files: Option<u64>) -> Self {
+        let Some(open_files) = open_files else { return self };
+        let room = open_files - DESCRIPTORS_FOR_LOGS.min(open_files / 2);
+        Self { total: self.total.min(usize::try_from(room).unwrap_or(usize::MAX)), ..self }
+    }
+
+    /// Caps that stay.
+    #[must_use]
+    pub fn always(self) -> CapsNow {
+        Arc::new(move || self)
+    }
+}
+
+impl From<ConnectionSettings> for Caps {
+    fn from(settings: ConnectionSettings) -> Self {
+        Self { total: size(settings.max), per_ip: size(settings.max_per_ip) }
+    }
+}
+
+fn size(value: u32) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}
 
 /// Bounds of the server and of each of its connections.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Limits {
     /// `socket.listen.backlog.size`, at least 1,024: below that a burst of connections meets
     /// second-long retries of the client's kernel.
     pub backlog: u32,
-    /// `max.connections`; past it connections wait in the backlog.
-    pub max_connections: usize,
-    /// `max.connections.per.ip`; past it connections are closed at once.
-    pub max_connections_per_ip: usize,
+    pub caps: CapsNow,
     /// `socket.request.max.bytes`
     pub request_max_bytes: usize,
     /// `queued.max.request.bytes`: received and unanswered, of the whole broker.
@@ -32,11 +72,8 @@ pub struct Limits {
 
 impl From<&Settings> for Limits {
     fn from(settings: &Settings) -> Self {
-        let size = |value: u32| usize::try_from(value).unwrap_or(usize::MAX);
         Self {
             backlog: settings.socket_listen_backlog_size,
-            max_connections: size(settings.max_connections),
-            max_connections_per_ip: size(settings.max_connections_per_ip),
             request_max_bytes: size(settings.socket_request_max_bytes),
             queued_max_bytes: settings
                 .queued_max_request_bytes
@@ -47,27 +84,11 @@ impl From<&Settings> for Limits {
     }
 }
 
-/// Descriptors kept for the logs where the limit of open files allows it.
-const DESCRIPTORS_FOR_LOGS: u64 = 5_120;
-
-impl Limits {
-    /// Leaves descriptors to the logs: with too many connections no segment could be opened, and
-    /// with that no record be stored. `open_files` is the process's limit, `None` for no limit.
-    #[must_use]
-    pub fn within(self, open_files: Option<u64>) -> Self {
-        let Some(open_files) = open_files else { return self };
-        let room = open_files - DESCRIPTORS_FOR_LOGS.min(open_files / 2);
-        let room = usize::try_from(room).unwrap_or(usize::MAX);
-        Self { max_connections: self.max_connections.min(room), ..self }
-    }
-}
-
 impl Default for Limits {
     fn default() -> Self {
         Self {
             backlog: 4096,
-            max_connections: 10_000,
-            max_connections_per_ip: 10_000,
+            caps: Caps { total: 10_000, per_ip: 10_000 }.always(),
             request_max_bytes: 100 << 20,
             queued_max_bytes: 256 << 20,
             recycled_max_bytes: 64 << 20,
@@ -85,14 +106,12 @@ mod tests {
 
     #[test]
     fn connections_leave_descriptors_to_the_logs() {
-        let most = |open_files| {
-            let unlimited = Limits { max_connections: usize::MAX, ..Limits::default() };
-            unlimited.within(open_files).max_connections
-        };
+        let most =
+            |open_files| Caps { total: usize::MAX, per_ip: usize::MAX }.within(open_files).total;
         assert_eq!(most(Some(1_024)), 512);
         assert_eq!(most(Some(20_000)), 14_880);
         assert_eq!(most(None), usize::MAX);
-        let few = Limits { max_connections: 3, ..Limits::default() };
-        assert_eq!(few.within(Some(20_000)).max_connections, 3);
+        let few = Caps { total: 3, per_ip: 2 };
+        assert_eq!(few.within(Some(20_000)), few);
     }
 }

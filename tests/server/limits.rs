@@ -1,15 +1,18 @@
 //! Caps on connections and on request bytes in memory.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bytes::Bytes;
 use klamm::api::reply::{Ending, Outcome};
-use klamm::server::{Limits, ListenError, Listener};
+use klamm::server::{Caps, Limits, ListenError, Listener};
 
 use crate::service::{Running, echo, loopback, reply};
 use crate::support::client::Client;
 
 #[test]
 fn an_address_gets_its_share_of_connections_and_a_place_again_when_one_leaves() {
-    let limits = Limits { max_connections_per_ip: 3, ..Limits::default() };
+    let limits = Limits { caps: Caps { total: 9, per_ip: 3 }.always(), ..Limits::default() };
     let server = Running::start(limits, echo);
     let greet = |client: &mut Client| {
         let _ = client.try_send_bytes(b"\0\0\0\x09\0\0\0\0hello");
@@ -29,7 +32,7 @@ fn an_address_gets_its_share_of_connections_and_a_place_again_when_one_leaves() 
 
 #[test]
 fn past_the_total_connections_wait_for_a_place() {
-    let limits = Limits { max_connections: 2, ..Limits::default() };
+    let limits = Limits { caps: Caps { total: 2, per_ip: 9 }.always(), ..Limits::default() };
     let server = Running::start(limits, echo);
     let mut clients: Vec<_> = (0..3).map(|_| server.connect()).collect();
     for client in &mut clients {
@@ -40,6 +43,26 @@ fn past_the_total_connections_wait_for_a_place() {
     assert_eq!(server.gauges().open_connections(), 2);
     clients.remove(0);
     assert!(clients[1].receive_frame().is_some(), "served as soon as a place is free");
+}
+
+#[test]
+fn caps_may_change_while_the_server_runs() {
+    let total = Arc::new(AtomicUsize::new(1));
+    let now = Arc::clone(&total);
+    let caps = Arc::new(move || Caps { total: now.load(Ordering::SeqCst), per_ip: 2 });
+    let server = Running::start(Limits { caps, ..Limits::default() }, echo);
+    let mut clients: Vec<_> = (0..2).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.send_frame(b"\0\0\0\0hello");
+    }
+    assert!(clients[0].receive_frame().is_some());
+    assert_eq!(server.gauges().open_connections(), 1);
+    total.store(2, Ordering::SeqCst);
+    assert!(clients[1].receive_frame().is_some(), "nobody has left, but there is room now");
+    // A lower cap keeps newcomers out and leaves those who are in.
+    total.store(1, Ordering::SeqCst);
+    clients[0].send_frame(b"\0\0\0\0again");
+    assert!(clients[0].receive_frame().is_some());
 }
 
 #[test]

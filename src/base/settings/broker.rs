@@ -54,8 +54,6 @@ pub struct Settings {
     pub max_partitions_per_topic: i32,
     pub max_request_partition_size_limit: i32,
     pub max_decompressed_message_bytes: u64,
-    pub max_connections: u32,
-    pub max_connections_per_ip: u32,
     pub connections_max_idle_ms: u64,
     /// `None`: no limit.
     pub queued_max_request_bytes: Option<u64>,
@@ -100,8 +98,6 @@ impl Settings {
             max_partitions_per_topic: read.int("max.partitions.per.topic"),
             max_request_partition_size_limit: read.int("max.request.partition.size.limit"),
             max_decompressed_message_bytes: size("max.decompressed.message.bytes"),
-            max_connections: read.count("max.connections"),
-            max_connections_per_ip: read.count("max.connections.per.ip"),
             connections_max_idle_ms: size("connections.max.idle.ms"),
             queued_max_request_bytes: large("queued.max.request.bytes"),
             socket_request_max_bytes: read.count("socket.request.max.bytes"),

@@ -115,13 +115,15 @@ pub(super) const BROKER_KEYS: &[Spec] = &[
         0,
         "2147483647",
         "Most connections at a time. Never more than the limit of open files leaves room for.",
-    ),
+    )
+    .dynamic(),
     Spec::int(
         "max.connections.per.ip",
         0,
         "2147483647",
         "Most connections at a time from one address.",
-    ),
+    )
+    .dynamic(),
     Spec::long(
         "max.decompressed.message.bytes",
         1024,

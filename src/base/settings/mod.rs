@@ -8,6 +8,7 @@
 mod broker;
 mod broker_keys;
 mod cleaner;
+mod connections;
 mod delay;
 mod delay_keys;
 mod describe;
@@ -30,6 +31,7 @@ mod tests;
 
 pub use broker::{Durability, LogFormat, Settings, validate_dynamic_config};
 pub use cleaner::CleanerSettings;
+pub use connections::ConnectionSettings;
 pub use delay::{DelaySettings, DelayStoreSettings, ExpiredPolicy, ReleaseRate};
 pub use describe::{
     Described, describe_broker, describe_dynamic_default, describe_group, describe_topic_defaults,

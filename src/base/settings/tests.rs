@@ -194,10 +194,11 @@ mod sources {
         given.environment.push(variable("HOME", "3"));
         given.overrides = vec!["num.partitions=12".into(), "max.connections=33".into()];
         given.flags = vec![("--data-dir", "log.dirs", "elsewhere".into())];
-        let settings = Settings::resolve(&load(&given).unwrap().config).unwrap();
+        let config = load(&given).unwrap().config;
+        let settings = Settings::resolve(&config).unwrap();
         assert_eq!(settings.num_partitions, 12);
         assert_eq!(settings.fetch_max_bytes, 2048);
-        assert_eq!(settings.max_connections, 33);
+        assert_eq!(ConnectionSettings::resolve(&config).max, 33);
         assert_eq!(settings.node_id, 44);
         assert_eq!(settings.data_dir.to_str(), Some("elsewhere"));
     }
@@ -305,8 +306,6 @@ mod typed {
         assert_eq!(settings.data_dir.to_str(), Some("./klamm-data"));
         assert_eq!(settings.durability, Durability::Fsync);
         assert_eq!(settings.shards, None);
-        // As in Kafka; what bounds connections is the limit of open files (`server::Limits`).
-        assert_eq!(settings.max_connections, i32::MAX as u32);
     }
 
     #[test]
