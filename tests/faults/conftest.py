@@ -42,9 +42,9 @@ def serve(tmp_path):
     """Starts a broker with these settings; every broker of the test is ended with it."""
     started = []
 
-    def start(data_dir=None, **overrides):
+    def start(data_dir=None, environment=None, **overrides):
         settings = {key.replace("_", "."): value for key, value in overrides.items()}
-        broker = Klamm(tmp_path / f"broker{len(started)}", settings, data_dir=data_dir)
+        broker = Klamm(tmp_path / f"broker{len(started)}", settings, data_dir=data_dir, environment=environment)
         started.append(broker)
         return Session(broker.start())
     yield start
