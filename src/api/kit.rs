@@ -20,7 +20,8 @@ use super::{Limits, Node, Services, text};
 use crate::base::env::scripted::{ScriptedClock, env};
 use crate::base::fault::Fault;
 use crate::base::settings::{
-    BrokerConfig, Durability, Settings, validate_group_configs, validate_topic_configs,
+    BrokerConfig, DelayStoreSettings, Durability, Settings, validate_group_configs,
+    validate_topic_configs,
 };
 use crate::catalog::{Catalog, Change, Command, NewTopic, Policy, Topic};
 use crate::coord::group::Groups as Coordinator;
@@ -28,6 +29,7 @@ use crate::log::cache::LogStore;
 use crate::shard::Shards;
 use crate::shard::coordinator::Hosting;
 use crate::shard::coordinator::cluster::Snapshot;
+use crate::shard::delay::DelayShared;
 use crate::shard::failed::Failed;
 use crate::shard::host::{Defaults, Host};
 use crate::shard::metadata::{Metadata, PartitionHost, Store};
@@ -79,8 +81,9 @@ fn defaults(config: BrokerConfig) -> Defaults {
 /// A shard that coordinates groups over a disk in memory; endpoints that need other partitions
 /// are tested over real sockets.
 fn one_shard(store: &Store) -> (Arc<Shards>, LogStore) {
+    let env = env(ScriptedClock::at(0), 7);
     let deps = ShardDeps {
-        env: env(ScriptedClock::at(0), 7),
+        env: env.clone(),
         metrics: Arc::default(),
         store: LogStore::new(Arc::new(MemoryFiles::new()), 8),
         data_dir: "data".into(),
@@ -89,6 +92,7 @@ fn one_shard(store: &Store) -> (Arc<Shards>, LogStore) {
         retention_check_interval: Duration::from_secs(300),
         bulk_bytes: usize::MAX,
         failed: Failed::new(|_| {}),
+        delay: DelayShared::new(DelayStoreSettings::resolve(&BrokerConfig::default()), &env),
     };
     let (registry, files) = (Arc::clone(&deps.registry), deps.store.clone());
     let hosting = Hosting {

@@ -23,6 +23,7 @@ use crate::shard::checkpointer::Collected;
 use crate::shard::checkpointer::syncing::Syncing;
 use crate::shard::control::Opening;
 use crate::shard::host::Defaults;
+use crate::shard::hosting::Hints;
 use crate::shard::metadata::Store;
 use crate::shard::place;
 use crate::shard::worker::{Shard, ShardDeps};
@@ -78,6 +79,9 @@ pub fn run(
     let aside = Aside { files: &*files, data_dir, catalog: store.catalog() };
     let placed = aside.put_back(&mut shards)?;
     let replayed = replay(&mut shards, &mut pending, &aside)?;
+    for shard in &mut shards {
+        shard.mend_pairs(&|tp| known.hint(tp)).map_err(io::Error::other)?;
+    }
     let mut collected = Collected::default();
     for shard in &mut shards {
         collected.merge(shard.checkpoint());
@@ -92,9 +96,7 @@ pub fn run(
     checkpoint_file::write(&*files, data_dir, mark, false, partitions.values())?;
     commit_log.release(mark.sequence);
     unplaced::forget(&*files, &placed)?;
-    for shard in &shards {
-        shard.show_all();
-    }
+    show_all(&mut shards);
     let took_ms = deps.env.monotonic().saturating_sub(began).as_millis();
     let served = deps.registry.count();
     tracing::info!(
@@ -137,6 +139,12 @@ struct Known<'a> {
 }
 
 impl Known<'_> {
+    fn hints(&self, tp: TopicPartition) -> Hints {
+        let journal = tp.journal();
+        let is_known = self.partitions.contains_key(&journal);
+        Hints { log: self.hint(tp), journal: is_known.then(|| self.hint(journal)) }
+    }
+
     fn hint(&self, tp: TopicPartition) -> OpenHint {
         let deleted_to = self.store.log_starts().get(&tp).copied().unwrap_or(0);
         let Some(known) = self.partitions.get(&tp) else {
@@ -173,7 +181,7 @@ fn open_all(
     let open = |shard: &mut Shard, work: Vec<Opening>| {
         let mut unserved = Vec::new();
         for opening in work {
-            if !open_one(shard, &opening, known.hint(opening.tp)) {
+            if !open_one(shard, &opening, known.hints(opening.tp)) {
                 unserved.push(opening.tp);
             }
         }
@@ -188,14 +196,24 @@ fn open_all(
 }
 
 /// Opens one partition, whose log says itself what it had to cut; `false` if it is not served.
-fn open_one(shard: &mut Shard, opening: &Opening, hint: OpenHint) -> bool {
+fn open_one(shard: &mut Shard, opening: &Opening, hints: Hints) -> bool {
     let (topic, partition) = (&opening.topic_name, opening.tp.partition);
     shard
-        .open_existing(opening, hint)
+        .open_existing(opening, hints)
         .inspect_err(
             |error| tracing::error!(topic, partition, %error, "the partition is not served"),
         )
         .is_ok()
+}
+
+/// Makes visible what is durable, and builds what is delayed from it, side by side as the logs were
+/// opened.
+fn show_all(shards: &mut [Shard]) {
+    std::thread::scope(|scope| {
+        for shard in shards {
+            scope.spawn(|| shard.show_all());
+        }
+    });
 }
 
 /// What a replay put back.

@@ -16,7 +16,8 @@ use super::recovery::{self, Recovered};
 use crate::base::env::Env;
 use crate::base::metrics::{CompactionMetrics, Metrics};
 use crate::base::settings::{
-    BrokerConfig, CleanerSettings, Settings, validate_group_configs, validate_topic_configs,
+    BrokerConfig, CleanerSettings, DelayStoreSettings, Settings, validate_group_configs,
+    validate_topic_configs,
 };
 use crate::catalog::Policy;
 use crate::log::cache::LogStore;
@@ -24,6 +25,7 @@ use crate::shard::Shards;
 use crate::shard::checkpointer::{self, Bell, CheckpointSettings, Checkpointer, Stop};
 use crate::shard::cleaner::{Cleaner, CleanerDeps};
 use crate::shard::committer::{self, Committer, CommitterHandle, CommitterSettings};
+use crate::shard::delay::DelayShared;
 use crate::shard::failed::Failed;
 use crate::shard::host::{Defaults, Host, ShardSources};
 use crate::shard::identity::{self, Identity};
@@ -172,6 +174,7 @@ fn open(
         retention_check_interval: millis(settings.retention_check_interval_ms),
         bulk_bytes: CommitterSettings::default().bulk_bytes,
         failed: failed.clone(),
+        delay: DelayShared::new(DelayStoreSettings::resolve(config), env),
     };
     let recovered = recovery::run(settings, &deps, &store, &defaults).map_err(at_dir)?;
     Ok(Opened {

@@ -46,6 +46,16 @@ impl AppendError {
             _ => Self::Failed(error),
         }
     }
+
+    /// What the failure of a pair's second half means, once the first is written: the directory
+    /// holds half a pair, which only recovery can take back.
+    #[must_use]
+    pub fn of_second_half(self) -> Self {
+        match self {
+            Self::Storage(error) => Self::Failed(error),
+            other => other,
+        }
+    }
 }
 
 impl From<AppendError> for Fault {

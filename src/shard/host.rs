@@ -259,8 +259,11 @@ impl Sources for ShardSources {
     }
     fn written(&mut self, partitions: &mut dyn Iterator<Item = &PartitionCheckpoint>) {
         for known in partitions {
-            if let Some(partition) = self.shards.registry().get(known.tp) {
+            let Some(partition) = self.shards.registry().get(known.tp.source()) else { continue };
+            if !known.tp.is_journal() {
                 partition.view.note_checkpoint(known.recovery_point);
+            } else if let Some(journal) = &*partition.journal.load() {
+                journal.note_checkpoint(known.recovery_point);
             }
         }
     }

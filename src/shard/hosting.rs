@@ -4,13 +4,14 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 
 use super::checkpointer::Collected;
 use super::control::{Compactable, Opening};
+use super::delay::Delay;
 use super::registry::Partition;
-use super::worker::{Hosted, Shard, report};
+use super::worker::{Hosted, Shard, ShardDeps, report};
 use crate::base::fault::{Code, Fault};
 use crate::base::ids::TopicPartition;
 use crate::coord::group::GROUPS_TOPIC;
@@ -21,6 +22,43 @@ use crate::log::error::{LogError, ReplayError};
 use crate::log::partition::{PartitionLog, Replayed};
 use crate::log::recover::{OpenHint, RecoveryReport};
 
+/// What the last checkpoint knows of a partition.
+#[derive(Default)]
+pub struct Hints {
+    pub log: OpenHint,
+    /// Of its delay journal, if it has one.
+    pub journal: Option<OpenHint>,
+}
+
+impl Hosted {
+    fn log_of(&self, tp: TopicPartition) -> Option<&PartitionLog> {
+        match tp.is_journal() {
+            true => self.delay.as_ref().map(|delay| &delay.journal),
+            false => Some(&self.log),
+        }
+    }
+
+    /// Puts a batch of the commit log back in its log, or its journal.
+    fn put_back(
+        &mut self,
+        deps: &ShardDeps,
+        tp: TopicPartition,
+        batch: &Bytes,
+    ) -> Result<Replayed, ReplayError> {
+        let now_ms = deps.env.wall_ms();
+        self.changed = true;
+        if tp.is_journal() {
+            self.begin_delay(deps).map_err(io::Error::other)?;
+        }
+        let Some(delay) = &mut self.delay else { return self.log.append_replayed(batch, now_ms) };
+        delay.align(&mut self.log);
+        match tp.is_journal() {
+            true => delay.journal.append_replayed(batch, now_ms),
+            false => self.log.append_replayed(batch, now_ms),
+        }
+    }
+}
+
 impl Shard {
     /// Opens a partition's log, or begins an empty one, and serves it: readers and producers find
     /// it from now on.
@@ -30,28 +68,30 @@ impl Shard {
     pub fn open_existing(
         &mut self,
         opening: &Opening,
-        hint: OpenHint,
+        hints: Hints,
     ) -> Result<RecoveryReport, LogError> {
         if self.hosted.contains_key(&opening.tp) {
             return Ok(RecoveryReport::default());
         }
-        let (log, report) = PartitionLog::open(
+        let (mut log, report) = PartitionLog::open(
             &self.deps.store,
             Identity::below(&self.deps.data_dir, &opening.topic_name, opening.tp),
             opening.settings.clone(),
-            hint,
+            hints.log,
             opening.leader_epoch,
             self.deps.env.wall_ms(),
         )?;
+        let delay = Delay::open(&self.deps, &mut log, hints.journal)?;
         let partition = Arc::new(Partition {
             tp: opening.tp,
             topic_name: opening.topic_name.clone(),
             shard: self.index,
             view: Arc::clone(log.view()),
+            journal: ArcSwapOption::new(delay.as_ref().map(|d| Arc::clone(d.journal.view()))),
             rules: ArcSwap::from_pointee(opening.rules.clone()),
         });
         self.deps.registry.insert(Arc::clone(&partition));
-        self.hosted.insert(opening.tp, Hosted { log, partition, changed: true });
+        self.hosted.insert(opening.tp, Hosted { log, partition, changed: true, delay });
         if opening.topic_name == GROUPS_TOPIC {
             self.with_groups(|groups, _| groups.add(opening.tp));
         }
@@ -68,8 +108,9 @@ impl Shard {
             return self.put_back(row.tp, batch);
         }
         // The batch was synced in its segment before its row was written.
-        let Some(hosted) = self.hosted.get(&row.tp) else { return Ok(None) };
-        let (log_end, base_offset) = (hosted.log.end().offset, row.base_offset);
+        let hosted = self.hosted.get(&row.tp.source());
+        let Some(log) = hosted.and_then(|hosted| hosted.log_of(row.tp)) else { return Ok(None) };
+        let (log_end, base_offset) = (log.end().offset, row.base_offset);
         match base_offset < log_end {
             true => Ok(Some(false)),
             false => Err(ReplayError::Gap { log_end, base_offset }),
@@ -85,17 +126,33 @@ impl Shard {
         tp: TopicPartition,
         batch: &Bytes,
     ) -> Result<Option<bool>, ReplayError> {
-        let now_ms = self.deps.env.wall_ms();
-        let Some(hosted) = self.hosted.get_mut(&tp) else { return Ok(None) };
-        hosted.changed = true;
-        Ok(Some(hosted.log.append_replayed(batch, now_ms)? == Replayed::Appended))
+        let Some(hosted) = self.hosted.get_mut(&tp.source()) else { return Ok(None) };
+        let replayed = hosted.put_back(&self.deps, tp, batch)?;
+        Ok(Some(replayed == Replayed::Appended))
     }
 
-    /// Makes everything that recovery found visible, once it is durable.
-    pub fn show_all(&self) {
-        for hosted in self.hosted.values() {
+    /// Once the commit log is replayed: cuts what a crash left of half a pair. `hint` is what a log
+    /// or a journal was opened with.
+    ///
+    /// # Errors
+    /// A log that could be read before can't be read now.
+    pub fn mend_pairs(
+        &mut self,
+        hint: &impl Fn(TopicPartition) -> OpenHint,
+    ) -> Result<(), LogError> {
+        self.hosted.values_mut().try_for_each(|hosted| hosted.mend_pairs(&self.deps, hint))
+    }
+
+    /// Makes everything that recovery found visible, once it is durable, and builds what is
+    /// delayed from it.
+    pub fn show_all(&mut self) {
+        for hosted in self.hosted.values_mut() {
             hosted.partition.view.advance(&hosted.log.end());
+            if let Some(delay) = &mut hosted.delay {
+                delay.journal.view().advance(&delay.journal.end());
+            }
         }
+        self.load_delayed();
     }
 
     pub(super) fn remove(&mut self, opening: &Opening) -> io::Result<Option<PathBuf>> {
@@ -103,7 +160,7 @@ impl Shard {
             partition.view.close();
         }
         if self.hosted.remove(&opening.tp).is_some() {
-            self.removed.push(opening.tp);
+            self.removed.extend([opening.tp, opening.tp.journal()]);
             self.with_groups(|groups, _| groups.remove(opening.tp));
         }
         let identity = Identity::below(&self.deps.data_dir, &opening.topic_name, opening.tp);
@@ -112,6 +169,9 @@ impl Shard {
 
     pub(super) fn configure(&mut self, opening: Opening) {
         let Some(hosted) = self.hosted.get_mut(&opening.tp) else { return };
+        if let Some(delay) = &mut hosted.delay {
+            delay.configure(&self.deps, &opening.settings);
+        }
         hosted.log.apply_settings(opening.settings);
         hosted.partition.rules.store(Arc::new(opening.rules));
     }
@@ -161,14 +221,20 @@ impl Shard {
         let mut collected = Collected::default();
         collected.removed.append(&mut self.removed);
         for hosted in self.hosted.values_mut().filter(|hosted| hosted.changed) {
-            match hosted.log.checkpoint() {
-                Some((checkpoint, work)) => {
-                    hosted.changed = false;
-                    collected.changed.push(checkpoint);
-                    collected.dirty.merge(work);
+            let logs = [Some(&mut hosted.log), hosted.delay.as_mut().map(|d| &mut d.journal)];
+            hosted.changed = false;
+            for log in logs.into_iter().flatten() {
+                match log.checkpoint() {
+                    Some((checkpoint, work)) => {
+                        collected.changed.push(checkpoint);
+                        collected.dirty.merge(work);
+                    }
+                    // Staged batches wait; what lies before them is synced all the same.
+                    None => {
+                        hosted.changed = true;
+                        collected.dirty.merge(log.take_sync_work());
+                    }
                 }
-                // Staged batches wait; what lies before them is synced all the same.
-                None => collected.dirty.merge(hosted.log.take_sync_work()),
             }
         }
         collected
@@ -179,12 +245,17 @@ impl Shard {
         let mut collected = Collected::default();
         collected.removed.append(&mut self.removed);
         for (_, hosted) in self.hosted.drain() {
-            match hosted.log.close() {
-                Ok((checkpoint, work)) => {
-                    collected.changed.push(checkpoint);
-                    collected.dirty.merge(work);
+            let journal = hosted.delay.map(|delay| delay.journal);
+            for log in std::iter::once(hosted.log).chain(journal) {
+                match log.close() {
+                    Ok((checkpoint, work)) => {
+                        collected.changed.push(checkpoint);
+                        collected.dirty.merge(work);
+                    }
+                    Err(error) => {
+                        report(&hosted.partition, &error, "the log is not closed cleanly");
+                    }
                 }
-                Err(error) => report(&hosted.partition, &error, "the log is not closed cleanly"),
             }
         }
         collected

@@ -4,15 +4,18 @@
 use std::sync::Arc;
 
 use super::committer::Completion;
+use super::delay::flight::JournalEnd;
 use super::tally::{Ack, AppendResult, Refused};
 use crate::base::fault::{Code, Fault};
 use crate::log::commit::CommitError;
 use crate::log::view::{End, PartitionView};
 
-/// The completion of one appended batch.
+/// The completion of one append: a batch, or one in the log and one in its delay journal.
 pub struct Landing {
     pub view: Arc<PartitionView>,
     pub end: End,
+    /// Of a partition with a delay journal, if that was appended to.
+    pub journal: Option<Box<JournalEnd>>,
     pub parked: Parked,
 }
 
@@ -56,6 +59,9 @@ impl Completion for Landing {
     fn complete(self, outcome: Result<(), &CommitError>) {
         match outcome {
             Ok(()) => {
+                if let Some(journal) = &self.journal {
+                    journal.reached();
+                }
                 self.view.advance(&self.end);
                 self.parked.durable();
             }
@@ -83,7 +89,7 @@ mod tests {
         let accepted = Accepted { base_offset: 0, log_append_time_ms: -1, log_start_offset: 0 };
         let parked = Parked::Produced(Ack::new(tally.clone(), 0), Ok(accepted));
         let error = CommitError::Failed(Arc::new(io::Error::other("the disk is gone")));
-        Landing { view: view.clone(), end, parked }.complete(Err(&error));
+        Landing { view: view.clone(), end, journal: None, parked }.complete(Err(&error));
 
         let finished = pin!(tally.finished());
         let Poll::Ready(results) = finished.poll(&mut Context::from_waker(Waker::noop())) else {

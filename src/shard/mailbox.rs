@@ -20,13 +20,20 @@ struct Inner<T> {
     urgent: Vec<T>,
     /// The owner waits on the condition variable; only then must a sender pay for a wake-up.
     asleep: bool,
+    /// The owner is to look up though nobody sent it anything.
+    rung: bool,
     closed: bool,
 }
 
 impl<T> Default for Mailbox<T> {
     fn default() -> Self {
-        let inner =
-            Inner { messages: Vec::new(), urgent: Vec::new(), asleep: false, closed: false };
+        let inner = Inner {
+            messages: Vec::new(),
+            urgent: Vec::new(),
+            asleep: false,
+            rung: false,
+            closed: false,
+        };
         Self { inner: Mutex::new(inner), arrived: Condvar::new() }
     }
 }
@@ -67,10 +74,12 @@ impl<T> Mailbox<T> {
     pub fn drain(&self, batch: &mut Vec<T>, timeout: Duration) -> bool {
         debug_assert!(batch.is_empty());
         let mut inner = self.inner.lock();
-        if inner.messages.is_empty() && inner.urgent.is_empty() && !inner.closed {
+        let rung = std::mem::take(&mut inner.rung);
+        if inner.messages.is_empty() && inner.urgent.is_empty() && !rung && !inner.closed {
             inner.asleep = true;
             self.arrived.wait_for(&mut inner, timeout);
             inner.asleep = false;
+            inner.rung = false;
         }
         if inner.urgent.is_empty() {
             std::mem::swap(&mut inner.messages, batch);
@@ -79,6 +88,17 @@ impl<T> Mailbox<T> {
             batch.append(&mut inner.messages);
         }
         !inner.closed
+    }
+
+    /// Wakes the owner without a message: what it waited for elsewhere has come about.
+    pub fn ring(&self) {
+        let mut inner = self.inner.lock();
+        inner.rung = true;
+        let wake = std::mem::take(&mut inner.asleep);
+        drop(inner);
+        if wake {
+            self.arrived.notify_one();
+        }
     }
 
     /// Takes the urgent messages alone, without waiting.
@@ -131,6 +151,17 @@ mod tests {
         assert_eq!(mailbox.send(2), Err(2));
         assert_eq!(mailbox.send_urgent(3), Err(3));
         assert_eq!(drained(&mailbox), (vec![1], false));
+    }
+
+    #[test]
+    fn an_owner_that_was_rung_does_not_wait_once() {
+        let mailbox = Mailbox::<i32>::default();
+        mailbox.ring();
+        let mut batch = Vec::new();
+        // Would be the length of the test otherwise.
+        assert!(mailbox.drain(&mut batch, Duration::from_secs(3_600)));
+        assert!(batch.is_empty());
+        assert_eq!(drained(&mailbox), (vec![], true));
     }
 
     #[test]

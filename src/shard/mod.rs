@@ -10,9 +10,10 @@ pub mod cleaner;
 pub mod committer;
 pub mod control;
 pub mod coordinator;
+pub mod delay;
 pub mod failed;
 pub mod host;
-mod hosting;
+pub mod hosting;
 pub mod identity;
 pub mod landing;
 pub mod mailbox;
@@ -38,6 +39,7 @@ use crate::coord::group;
 use append::AppendSet;
 use control::Control;
 use coordinator::Ask;
+use delay::DelayShared;
 use mailbox::Mailbox;
 use registry::Registry;
 use tally::Refused;
@@ -47,6 +49,7 @@ use worker::{Message, Shard};
 pub struct Shards {
     mailboxes: Vec<Arc<Mailbox<Message>>>,
     registry: Arc<Registry>,
+    delay: Arc<DelayShared>,
 }
 
 impl Shards {
@@ -56,18 +59,25 @@ impl Shards {
         shards: Vec<Shard>,
         registry: Arc<Registry>,
     ) -> (Arc<Self>, Vec<JoinHandle<Shard>>) {
+        let delay = Arc::clone(&shards.first().expect("there is a shard").deps.delay);
         let mut mailboxes = Vec::with_capacity(shards.len());
         let mut threads = Vec::with_capacity(shards.len());
         for shard in shards {
             mailboxes.push(Arc::clone(shard.mailbox()));
             threads.push(worker::spawn(shard));
         }
-        (Arc::new(Self { mailboxes, registry }), threads)
+        (Arc::new(Self { mailboxes, registry, delay }), threads)
     }
 
     #[must_use]
     pub fn registry(&self) -> &Arc<Registry> {
         &self.registry
+    }
+
+    /// What the shards share for delayed delivery.
+    #[must_use]
+    pub const fn delay(&self) -> &Arc<DelayShared> {
+        &self.delay
     }
 
     #[must_use]

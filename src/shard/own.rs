@@ -67,7 +67,7 @@ impl Logs for OwnLogs<'_> {
             return held(Ok(()));
         }
         // Without a batch it completes behind all that was submitted before.
-        let completion = Landing { view, end, parked: Parked::Held(held) };
+        let completion = Landing { view, end, journal: None, parked: Parked::Held(held) };
         self.round.push(Submission { batches: smallvec![], completion });
     }
 }

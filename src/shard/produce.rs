@@ -7,6 +7,7 @@ use smallvec::smallvec;
 
 use super::append::{Acks, Append, AppendSet};
 use super::committer::{Submission, Submitted};
+use super::delay::Delayed;
 use super::landing::{Landing, Parked};
 use super::registry::Partition;
 use super::tally::{Accepted, Ack, AppendResult, Refused};
@@ -28,13 +29,14 @@ impl Shard {
     }
 
     fn append(&mut self, append: Append, acks: Acks, ack: Ack) {
+        let tp = append.partition;
         match append.batch {
-            Judged { live: Some(batch), diverted: None } => {
-                self.append_live(append.partition, batch, acks, ack);
+            Judged { live: Some(batch), diverted: None } => self.append_live(tp, batch, acks, ack),
+            Judged { live, diverted: Some(diverted) } => {
+                self.append_delayed(tp, Delayed { live, diverted }, acks, ack);
             }
-            _ => {
-                let message = "delayed records are not stored yet";
-                ack.complete(Err(Fault::with(Code::PolicyViolation, message).into()));
+            Judged { live: None, diverted: None } => {
+                ack.complete(Err(Fault::new(Code::InvalidRecord).into()));
             }
         }
     }
@@ -112,13 +114,13 @@ pub(super) fn submission(
             deps.failed.set(&format!("syncing a new segment's name: {error}"));
             None
         });
-        let row = Row {
-            tp: hosted.partition.tp,
-            header: *batch.header_bytes(),
-            records: batch.records().clone(),
-            in_segment: false,
-        };
-        batches.push(Submitted { row, segment });
+        batches.push(Submitted { row: row(hosted.partition.tp, batch), segment });
     }
-    Submission { batches, completion: Landing { view, end: appended.end, parked } }
+    Submission { batches, completion: Landing { view, end: appended.end, journal: None, parked } }
+}
+
+/// The commit log's row of a batch that was appended.
+pub(super) fn row(tp: TopicPartition, batch: &ValidBatch) -> Row {
+    let (header, records) = (*batch.header_bytes(), batch.records().clone());
+    Row { tp, header, records, in_segment: false }
 }

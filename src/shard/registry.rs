@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 
@@ -18,6 +18,8 @@ pub struct Partition {
     /// The shard that owns its log.
     pub shard: usize,
     pub view: Arc<PartitionView>,
+    /// The delay journal's view, for the broker itself: no client reads it.
+    pub journal: ArcSwapOption<PartitionView>,
     /// Replaced when the topic's configs change.
     pub rules: ArcSwap<TopicRules>,
 }

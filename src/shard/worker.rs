@@ -16,7 +16,9 @@ use super::append::AppendSet;
 use super::committer::{CommitterHandle, Completion, Submission};
 use super::control::Control;
 use super::coordinator::{Ask, Host, Hosting};
+use super::delay::{Delay, DelayHost, DelayShared};
 use super::failed::Failed;
+use super::hosting::Hints;
 use super::landing::Landing;
 use super::mailbox::Mailbox;
 use super::own::OwnLogs;
@@ -31,7 +33,6 @@ use crate::log::cache::LogStore;
 use crate::log::commit::CommitError;
 use crate::log::error::LogError;
 use crate::log::partition::PartitionLog;
-use crate::log::recover::OpenHint;
 
 /// What a shard is asked.
 pub enum Message {
@@ -54,13 +55,16 @@ pub struct ShardDeps {
     /// From this size on a batch may be made durable in its segment instead of in the commit log.
     pub bulk_bytes: usize,
     pub failed: Failed,
+    pub delay: Arc<DelayShared>,
 }
 
 pub(super) struct Hosted {
     pub(super) log: PartitionLog,
     pub(super) partition: Arc<Partition>,
-    /// Appended to, opened or trimmed since the last checkpoint.
+    /// Log or journal was appended to, opened or trimmed since the last checkpoint.
     pub(super) changed: bool,
+    /// From the first delayed record on.
+    pub(super) delay: Option<Box<Delay>>,
 }
 
 /// How long a shard waits for the committer before it looks for a checkpoint's question.
@@ -79,6 +83,7 @@ pub struct Shard {
     pub(super) round: Vec<Submission<Landing>>,
     /// The group coordinators of its partitions of the offsets topic.
     pub(super) groups: Option<Host<Groups>>,
+    pub(super) delays: DelayHost,
     pub(super) next_retention: Duration,
 }
 
@@ -104,8 +109,10 @@ impl Shard {
     #[must_use]
     pub fn new(index: usize, deps: ShardDeps) -> Self {
         let next_retention = deps.env.monotonic() + deps.retention_check_interval;
+        let mailbox = Arc::default();
         Self {
-            mailbox: Arc::default(),
+            delays: DelayHost::new(&mailbox),
+            mailbox,
             index,
             deps,
             hosted: FxHashMap::default(),
@@ -135,6 +142,7 @@ impl Shard {
 
     /// Works off one round of messages, then what is due by the clock.
     pub fn step(&mut self, messages: &mut Vec<Message>) {
+        self.delays.landed();
         for message in messages.drain(..) {
             match message {
                 Message::Append(set) => self.append_all(set),
@@ -150,6 +158,8 @@ impl Shard {
             }
         }
         self.with_groups(|groups, logs| groups.round(logs));
+        self.submit_round();
+        self.release_due();
         self.submit_round();
         self.housekeep();
     }
@@ -193,7 +203,7 @@ impl Shard {
         // A receiver that is gone has lost interest; the work counts all the same.
         match control {
             Control::Open(opening, done) => {
-                let opened = self.open_existing(&opening, OpenHint::default());
+                let opened = self.open_existing(&opening, Hints::default());
                 let _ = done.send(opened.map(drop).map_err(|error| storage_fault(&error)));
             }
             Control::Remove(opening, done) => {
@@ -230,7 +240,11 @@ impl Shard {
     /// How long the shard may wait for a message.
     fn until_due(&self) -> Duration {
         let wake_at = self.groups.as_ref().and_then(Host::wake_at).unwrap_or(Duration::MAX);
-        wake_at.min(self.next_retention).saturating_sub(self.deps.env.monotonic())
+        let wait = wake_at.min(self.next_retention).saturating_sub(self.deps.env.monotonic());
+        match self.delays.next_due_ms() {
+            Some(due_ms) => wait.min(self.deps.delay.until(due_ms)),
+            None => wait,
+        }
     }
 
     /// Deletes what retention lets go, forgets old producers, rolls segments that are due.

@@ -24,6 +24,9 @@ pub struct Appended {
     pub last_offset: i64,
     /// -1 on topics that keep the producer's timestamps.
     pub log_append_time_ms: i64,
+    /// The largest timestamp of the batch as it was stored the first time; of one in the journal
+    /// when it was accepted.
+    pub first_ms: i64,
     pub log_start_offset: i64,
     /// A retry: nothing was written, the offsets are those of the first time.
     pub duplicate: bool,
@@ -81,6 +84,7 @@ impl PartitionLog {
             base_offset: first.base_offset,
             last_offset: first.last_offset,
             log_append_time_ms: if self.settings.log_append_time { first.timestamp_ms } else { -1 },
+            first_ms: first.timestamp_ms,
             log_start_offset: self.view.log_start(),
             duplicate: true,
             end: self.end(),
@@ -337,6 +341,7 @@ impl PartitionLog {
             base_offset,
             last_offset,
             log_append_time_ms: if appended { header.max_timestamp_ms } else { -1 },
+            first_ms: header.max_timestamp_ms,
             log_start_offset: self.view.log_start(),
             duplicate: false,
             end: self.end(),

@@ -1,0 +1,135 @@
+//! What the delayed records of a batch do to those that are pending: asked of the machine before
+//! anything is written, and noted in the batch that is.
+
+use std::io;
+
+use bytes::Bytes;
+
+use super::Delay;
+use crate::base::fault::{Code, Fault};
+use crate::delay::decide::{Asked, Decision, InRun, Place, Plan, Refusal, Stored, What};
+use crate::delay::key::Key;
+use crate::delay::release::with_notes;
+use crate::log::partition::PartitionLog;
+use crate::log::validate::ValidBatch;
+use crate::log::validate::divert::{self, Diverted, Entry};
+use crate::shard::tally::Refused;
+
+/// What is decided on a batch: nothing if all of it is plainly put.
+pub(super) type Decisions = Option<Vec<Decision>>;
+
+/// Records of one partition on disk.
+pub(super) struct OnDisk<'a> {
+    pub(super) journal: &'a PartitionLog,
+}
+
+impl Stored for OnDisk<'_> {
+    fn record(&mut self, place: Place) -> io::Result<Bytes> {
+        let mut record = vec![0; place.bytes as usize];
+        self.journal.read_at(place.segment, u64::from(place.position), &mut record)?;
+        Ok(record.into())
+    }
+
+    fn with_id(
+        &mut self,
+        _hash: u64,
+        _id: &[u8],
+        _wanted: &mut dyn FnMut(Key) -> bool,
+    ) -> io::Result<Option<InRun>> {
+        Ok(None)
+    }
+
+    fn with_ticket(&mut self, _ticket: i64) -> io::Result<Option<InRun>> {
+        Ok(None)
+    }
+}
+
+impl Delay {
+    /// Decides on a batch that will have this base offset.
+    ///
+    /// # Errors
+    /// The batch is refused as a whole.
+    pub(super) fn decide(
+        &self,
+        partition: i32,
+        diverted: &Diverted,
+        base_offset: i64,
+        accepted_ms: i64,
+    ) -> Result<Decisions, Refused> {
+        let Some(state) = &self.state else {
+            let why = "what is delayed in this partition could not be read at start";
+            return Err(Fault::with(Code::KafkaStorageError, why).into());
+        };
+        if diverted.entries.iter().all(is_plain) {
+            return Ok(None);
+        }
+        let records = diverted.batch.records();
+        let mut on_disk = OnDisk { journal: &self.journal };
+        let mut plan = Plan::default();
+        for entry in &diverted.entries {
+            let (at, end) = (entry.at as usize, (entry.at + entry.bytes) as usize);
+            let asked = Asked {
+                ticket: base_offset + i64::from(entry.delta),
+                what: what(entry, records, partition, accepted_ms),
+                record: &records[at..end],
+            };
+            state
+                .decide(&mut plan, &asked, &mut on_disk)
+                .map_err(|refusal| refused(entry.delta, &refusal))?;
+        }
+        Ok(Some(plan.decisions().to_vec()))
+    }
+}
+
+fn is_plain(entry: &Entry) -> bool {
+    matches!(&entry.what, divert::What::Put { id, .. } if id.is_empty())
+}
+
+/// No ticket is negative, so nothing has it.
+const NO_TICKET: i64 = -1;
+
+fn what<'b>(entry: &Entry, records: &'b [u8], partition: i32, accepted_ms: i64) -> What<'b> {
+    let id_at = |range: &std::ops::Range<u32>| &records[range.start as usize..range.end as usize];
+    match &entry.what {
+        divert::What::Put { due, id, replace, .. } => What::Put {
+            due_ms: due.at_ms(accepted_ms),
+            id: (!id.is_empty()).then(|| id_at(id)),
+            replace: *replace,
+        },
+        divert::What::CancelId { id, strict } => What::CancelId { id: id_at(id), strict: *strict },
+        divert::What::CancelTicket { partition: named, offset, strict } => {
+            let is_ours = named.is_none_or(|named| named == partition);
+            What::CancelTicket {
+                ticket: if is_ours { *offset } else { NO_TICKET },
+                strict: *strict,
+            }
+        }
+    }
+}
+
+/// The batch with every decision noted in its record.
+///
+/// # Errors
+/// The notes make it too large for a batch.
+pub(super) fn noted(diverted: &Diverted, decisions: &[Decision]) -> Result<ValidBatch, Refused> {
+    let (header, records) = (diverted.batch.header(), diverted.batch.records());
+    let builder = with_notes(header, records, decisions)
+        .map_err(|error| Fault::with(Code::InvalidRecord, error.to_string()))?;
+    let batch = ValidBatch::own(builder).map_err(|error| too_much(&error.to_string()))?;
+    Ok(batch.timed_by_append())
+}
+
+fn too_much(why: &str) -> Refused {
+    Fault::with(Code::MessageTooLarge, why.to_owned()).into()
+}
+
+fn refused(delta: i32, refusal: &Refusal) -> Refused {
+    let message = refusal.to_string();
+    match refusal {
+        Refusal::Storage(_) => Fault::with(Code::KafkaStorageError, message).into(),
+        Refusal::OtherContent | Refusal::NotCancelled(_) => Refused {
+            records: vec![(delta, message.clone())],
+            ..Refused::from(Fault::with(Code::InvalidRecord, message))
+        },
+    }
+}

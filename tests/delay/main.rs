@@ -1,0 +1,177 @@
+//! Delayed delivery as clients see it: the real binary, real sockets, real ends of processes.
+//!
+//! Nothing here sleeps: a reader waits in its fetch for what is to come.
+
+mod kit;
+#[path = "../support/mod.rs"]
+mod support;
+
+use kit::{Given, Reader, Signature, batch, latest, now_ms, produce, produce_raw};
+use klamm::wire::compression::Codec;
+use support::broker::Broker;
+use support::topics::{create, name};
+
+/// A delay within which a broker can be killed and started again on a busy machine.
+const LONG_MS: i64 = 4_000;
+
+fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a scratch directory")
+}
+
+#[test]
+fn a_delayed_record_arrives_once_when_due_and_says_what_it_was() {
+    let scratch = scratch();
+    let broker = Broker::start(scratch.path());
+    let client = &mut broker.connect();
+    let topic = name("due");
+    create(client, &topic, 1);
+    let due_ms = now_ms() + 300;
+    let given = Given::at(due_ms, "later").with("trace", "t-1");
+    let ticket = produce(client, &topic, 0, &[given]);
+    assert_eq!(latest(client, &topic, 0), 0, "nothing is visible yet");
+    let live = produce(client, &topic, 0, &[Given::live("now")]);
+    assert!(live > ticket, "a ticket is an offset of its own");
+
+    let mut reader = Reader::new(&topic, 0);
+    reader.until(client, 2);
+    assert_eq!(reader.values(), ["now", "later"]);
+    let delivered = &reader.seen[1];
+    assert!(delivered.seen_ms >= due_ms && delivered.timestamp_ms >= due_ms, "{delivered:?}");
+    assert_eq!(delivered.header("trace"), Some("t-1"));
+    assert_eq!(delivered.header("klamm.due"), Some(due_ms.to_string().as_str()));
+    assert_eq!(delivered.header("klamm.ticket"), Some(format!("0:{ticket}").as_str()));
+    assert_eq!(delivered.header("klamm.deliver.at"), None);
+    assert_eq!(latest(client, &topic, 0), delivered.offset + 1);
+}
+
+#[test]
+fn what_is_pending_survives_kill_and_restart() {
+    let scratch = scratch();
+    let (topic, first, due_ms) = {
+        let broker = Broker::start(scratch.path());
+        let client = &mut broker.connect();
+        let topic = name("survives");
+        create(client, &topic, 1);
+        let due_ms = now_ms() + LONG_MS;
+        let given: Vec<_> = (0..50).map(|n| Given::at(due_ms + n, format!("v{n}"))).collect();
+        let first = produce(client, &topic, 0, &given);
+        (topic, first, due_ms)
+        // Dropped as by `kill -9`.
+    };
+    let broker = Broker::start(scratch.path());
+    let client = &mut broker.connect();
+    assert_eq!(produce(client, &topic, 0, &[Given::live("live")]), first + 50);
+    let mut reader = Reader::new(&topic, 0);
+    reader.until(client, 51);
+    let expected: Vec<_> = (0..50).map(|n| format!("v{n}")).collect();
+    let delayed: Vec<_> = reader.seen.iter().filter(|seen| seen.value != "live").collect();
+    assert_eq!(
+        delayed.iter().map(|seen| &seen.value).collect::<Vec<_>>(),
+        expected.iter().collect::<Vec<_>>()
+    );
+    for (n, seen) in (0..).zip(&delayed) {
+        assert!(seen.seen_ms >= due_ms + n, "early: {seen:?}");
+    }
+}
+
+#[test]
+fn what_was_delivered_is_not_delivered_again_after_a_kill() {
+    let scratch = scratch();
+    let topic = name("once");
+    let (given, total) = (40, 80);
+    {
+        let broker = Broker::start(scratch.path());
+        let client = &mut broker.connect();
+        create(client, &topic, 1);
+        let soon: Vec<_> = (0..given).map(|n| Given::after(n, format!("soon{n}"))).collect();
+        produce(client, &topic, 0, &soon);
+        let late: Vec<_> = (0..given).map(|n| Given::after(LONG_MS, format!("late{n}"))).collect();
+        produce(client, &topic, 0, &late);
+        Reader::new(&topic, 0).until(client, given);
+    }
+    let broker = Broker::start(scratch.path());
+    let client = &mut broker.connect();
+    let mut reader = Reader::new(&topic, 0);
+    reader.until(client, total);
+    reader.rest(client);
+    let mut values = reader.values();
+    values.sort_unstable();
+    values.dedup();
+    assert_eq!((values.len(), reader.seen.len()), (total, total));
+}
+
+#[test]
+fn a_mixed_batch_keeps_the_offsets_of_its_live_records() {
+    for codec in [Codec::None, Codec::Zstd] {
+        let scratch = scratch();
+        let broker = Broker::start(scratch.path());
+        let client = &mut broker.connect();
+        let topic = name("mixed");
+        create(client, &topic, 1);
+        let given = [
+            Given::after(100, "d0"),
+            Given::live("l1"),
+            Given::after(50, "d2"),
+            Given::live("l3"),
+            Given::after(10, "d4"),
+        ];
+        let answer = produce_raw(client, &topic, 0, -1, batch(codec, None, &given));
+        assert_eq!(answer.error_code, 0, "{answer:?}");
+        let next = produce(client, &topic, 0, &[Given::live("next")]);
+        assert!(next >= answer.base_offset + 5, "no offset is given twice");
+        let mut reader = Reader::new(&topic, 0);
+        reader.until(client, 6);
+        let live: Vec<_> = reader
+            .seen
+            .iter()
+            .filter(|seen| seen.header("klamm.ticket").is_none())
+            .map(|seen| (seen.value.as_str(), seen.offset - answer.base_offset))
+            .collect();
+        assert_eq!(live[..2], [("l1", 1), ("l3", 3)], "{codec:?}");
+        let delayed: Vec<_> = reader
+            .seen
+            .iter()
+            .filter(|seen| seen.header("klamm.ticket").is_some())
+            .map(|seen| seen.value.as_str())
+            .collect();
+        assert_eq!(delayed, ["d4", "d2", "d0"], "{codec:?}");
+    }
+}
+
+#[test]
+fn a_retry_of_a_delayed_batch_gets_its_first_offsets_and_makes_nothing() {
+    let scratch = scratch();
+    let topic = name("retry");
+    let given = [Given::after(200, "a"), Given::live("b"), Given::after(LONG_MS, "c")];
+    let signed = |base_sequence| {
+        batch(Codec::None, Some(Signature { producer_id: 4_711, base_sequence }), &given)
+    };
+    let first = {
+        let broker = Broker::start(scratch.path());
+        let client = &mut broker.connect();
+        create(client, &topic, 1);
+        let first = produce_raw(client, &topic, 0, -1, signed(0));
+        let again = produce_raw(client, &topic, 0, -1, signed(0));
+        assert_eq!((first.error_code, again.error_code), (0, 0), "{first:?} {again:?}");
+        assert_eq!(again.base_offset, first.base_offset);
+        assert_eq!(again.log_append_time_ms, first.log_append_time_ms);
+        let mut reader = Reader::new(&topic, 0);
+        reader.until(client, 2);
+        // What it held is released: still the same batch.
+        let late = produce_raw(client, &topic, 0, -1, signed(0));
+        assert_eq!((late.error_code, late.base_offset), (0, first.base_offset));
+        let gap = produce_raw(client, &topic, 0, -1, signed(7));
+        assert_ne!(gap.error_code, 0, "sequences count across log and journal");
+        first
+    };
+    let broker = Broker::start(scratch.path());
+    let client = &mut broker.connect();
+    let again = produce_raw(client, &topic, 0, -1, signed(0));
+    assert_eq!((again.error_code, again.base_offset), (0, first.base_offset));
+    let next = produce_raw(client, &topic, 0, -1, signed(3));
+    assert_eq!(next.error_code, 0, "{next:?}");
+    let mut reader = Reader::new(&topic, 0);
+    reader.until(client, 6);
+    reader.rest(client);
+    assert_eq!(reader.seen.len(), 6, "{:?}", reader.values());
+}
