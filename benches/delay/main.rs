@@ -6,9 +6,9 @@
 //! them: what a sync costs in this minute is subtracted by whoever compares. With `--pid` the
 //! broker's CPU time is counted from the first record to the last delivery.
 
+mod consume;
 #[path = "../load/cpu.rs"]
 mod cpu;
-mod consume;
 mod produce;
 mod wire;
 

@@ -57,8 +57,7 @@ fn evenly(options: &Options, started_us: i64, send: &mut Send<'_>) -> io::Result
         let until = (until as u64).min(records);
         if until > next {
             let due = |number: u64| started_us + (number as f64 * step_us) as i64;
-            let due: Vec<i64> =
-                (next..until).map(|n| due(n) / 1_000 + options.delay_ms).collect();
+            let due: Vec<i64> = (next..until).map(|n| due(n) / 1_000 + options.delay_ms).collect();
             let batch = wire::batch(&due, next, options.record_bytes, true);
             let partition = tick % i64::from(options.partitions);
             send(i32::try_from(partition).expect("below the partitions"), &batch)?;
