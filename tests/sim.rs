@@ -5,8 +5,8 @@
 
 #![expect(clippy::print_stdout, reason = "the run's counts are part of its result")]
 
-use klamm::sim::offsets;
 use klamm::sim::world::{Planted, Tally, run};
+use klamm::sim::{offsets, runs};
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -104,4 +104,35 @@ fn every_kind_of_planted_bug_is_caught() {
         println!("{planted:?}: {} of 50 seeds, e.g. {:?}", caught.len(), caught.first());
         assert!(!caught.is_empty(), "{planted:?} was not noticed");
     }
+}
+
+#[test]
+fn runs_of_delayed_records_are_whole_after_any_crash() {
+    let first = number("KLAMM_SIM_FIRST", 0);
+    let mut all = runs::Tally::default();
+    for seed in first..first + number("KLAMM_SIM_SEEDS", 100) {
+        let tally = runs::run(seed, false).unwrap_or_else(|broken| {
+            panic!("seed {seed}: {broken}; again: KLAMM_SIM_FIRST={seed} KLAMM_SIM_SEEDS=1")
+        });
+        all.sealed += tally.sealed;
+        all.merged += tally.merged;
+        all.passed += tally.passed;
+        all.crashes += tally.crashes;
+        all.completed += tally.completed;
+        all.entries += tally.entries;
+    }
+    println!("{all:?}");
+    for (what, count) in [
+        ("sealed", all.sealed),
+        ("merged", all.merged),
+        ("passed", all.passed),
+        ("read", all.entries),
+    ] {
+        assert!(count > 0, "nothing was {what}");
+    }
+}
+
+#[test]
+fn runs_on_a_disk_that_lies_are_found_out() {
+    assert!((0..50).any(|seed| runs::run(seed, true).is_err()));
 }

@@ -9,4 +9,5 @@ pub mod disk;
 pub mod ledger;
 pub mod offsets;
 pub mod random;
+pub mod runs;
 pub mod world;
