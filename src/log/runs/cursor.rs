@@ -2,7 +2,7 @@
 //!
 //! A cursor knows a bound of what comes next without touching a file, so runs that are not due
 //! cost nothing: it opens a slice when its bound is the least of all, reads a block at a time, and
-//! closes the slice behind its last block. Memory is one block.
+//! closes the slice behind its last block. Memory is one block, and none while it is parked.
 //!
 //! Damage is passed and noted ([`Lost`]), so that nothing blocks what is due behind it; an error
 //! of the disk leaves the cursor where it is, to be asked again.
@@ -70,12 +70,31 @@ impl Cursor {
         self.current.as_ref().map(|current| self.block.borrow(current))
     }
 
+    /// Its key.
+    #[inline]
+    pub(super) fn entry_key(&self) -> Option<Key> {
+        self.current.as_ref().map(|current| current.key)
+    }
+
     /// Passes the next entry.
     #[inline]
     pub(super) fn advance(&mut self) {
         if let Some(passed) = self.current.take() {
             self.after = passed.key;
             self.current = self.block.next();
+        }
+    }
+
+    /// Forgets the block in memory and closes the slice; both are read again when the next entry,
+    /// whose key stays known, is wanted.
+    pub(super) fn park(&mut self) {
+        if let Some(next) = self.current.take() {
+            let Key { due_ms, ticket } = next.key;
+            // All below it was given or noted as lost.
+            self.after = Key { due_ms, ticket: ticket.saturating_sub(1) };
+            self.block = BlockReader::new();
+            self.file = None;
+            self.next_block = 0;
         }
     }
 

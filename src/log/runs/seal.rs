@@ -52,7 +52,7 @@ struct Batch {
 }
 
 /// Writes the run `id` of the partition whose `delay` directory this is. `sources` are in key
-/// order. Takes memory for the segment, 24 bytes per source, and 1 MiB.
+/// order. Takes memory for the segment, 48 bytes per source, and 1 MiB.
 ///
 /// # Errors
 /// The disk's own, or [`RunError::Aborted`]; what was written is then removed.

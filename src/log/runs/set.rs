@@ -54,7 +54,8 @@ impl Runs {
         run
     }
 
-    /// Lets go of runs: inputs of a merge that was adopted, or what was passed.
+    /// Lets go of runs: inputs of a merge that was adopted, or what was passed. A sequence that
+    /// reads them must be made anew before their files are swept.
     pub fn forget(&mut self, ids: &[RunId]) {
         self.runs.retain(|run| !ids.contains(&run.meta().id));
     }
@@ -85,9 +86,11 @@ impl Runs {
         for run in self.runs.iter().rev() {
             let mut keys = Vec::new();
             run.with_id(id, |key| keys.push(key))?;
-            for key in keys.into_iter().filter(|key| pending(*key)) {
+            for key in keys {
                 let newer = found.as_ref().is_none_or(|found| found.key.ticket < key.ticket);
-                if let Some(entry) = run.get(key)?.filter(|_| newer)
+                if newer
+                    && pending(key)
+                    && let Some(entry) = run.get(key)?
                     && id_of(&entry.record) == Some(id)
                 {
                     found = Some(entry);

@@ -86,6 +86,26 @@ proptest! {
     }
 
     #[test]
+    fn a_limit_that_rises_in_steps_gives_the_same(
+        mut journal in any_journal(),
+        step_ms in 1..40_000_i64,
+    ) {
+        journal.iter_mut().flatten().for_each(|put| put.due_in_ms *= 200);
+        let partition = Partition::of(&journal);
+        let mut merge = partition.open().after(Key::MIN);
+        let (mut found, mut due_ms) = (Vec::new(), kit::START_MS);
+        while due_ms < kit::START_MS + 110_000 {
+            while merge.peek(Key { due_ms, ticket: i64::MAX }).unwrap().is_some() {
+                found.extend(merge.entry().map(|entry| entry.to_owned()));
+                merge.advance();
+            }
+            due_ms += step_ms;
+        }
+        found.extend(drain(&mut merge));
+        prop_assert_eq!(found, partition.wanted.values().cloned().collect::<Vec<_>>());
+    }
+
+    #[test]
     fn a_merge_is_the_sorted_union_of_what_is_not_over(
         journal in any_journal(),
         at in any::<Index>(),
