@@ -23,7 +23,8 @@ fn no_promise_is_broken_whatever_the_disk_does() {
         all.sent += tally.sent;
         all.acked += tally.acked;
         all.retried += tally.retried;
-        all.grouped += tally.grouped;
+        all.pairs += tally.pairs;
+        all.halves += tally.halves;
         all.recoveries += tally.recoveries;
         all.replayed += tally.replayed;
         all.cut_bytes += tally.cut_bytes;
@@ -38,7 +39,8 @@ fn no_promise_is_broken_whatever_the_disk_does() {
     for (what, count) in [
         ("acknowledged", all.acked),
         ("retried", all.retried),
-        ("grouped", all.grouped),
+        ("paired", all.pairs),
+        ("halves", all.halves),
         ("recoveries", all.recoveries),
         ("replayed", all.replayed),
         ("cut", all.cut_bytes),
@@ -99,6 +101,9 @@ fn every_kind_of_planted_bug_is_caught() {
         Planted::LoseRow,
         Planted::DoubleRow,
         Planted::CutTooMuch,
+        Planted::KeepHalves,
+        Planted::ForgetFloor,
+        Planted::ForgetProducers,
     ] {
         let caught = (0..50).filter_map(|seed| run(seed, planted).err()).collect::<Vec<_>>();
         println!("{planted:?}: {} of 50 seeds, e.g. {:?}", caught.len(), caught.first());

@@ -8,7 +8,8 @@
 //! | 4 | flexible | |
 //!
 //! The answer names the largest epoch known that is not above the one asked for, never the
-//! current one instead, and -1/-1 where none is. No end beyond what is visible is told.
+//! current one instead, and -1/-1 where none is. The current epoch ends at the next offset, as in
+//! Kafka, tickets of delayed records included.
 
 use kafka_protocol::messages::offset_for_leader_epoch_request::{
     OffsetForLeaderEpochRequest, OffsetForLeaderPartition,
@@ -65,6 +66,5 @@ fn end_of_epoch(
     let partition = topics::by_name(cx.services, topic, asked.partition)?;
     let view = &partition.view;
     check_epoch(asked.current_leader_epoch, view.leader_epoch())?;
-    let (epoch, end_offset) = view.end_offset_for_epoch(asked.leader_epoch);
-    Ok((epoch, end_offset.min(view.high_watermark())))
+    Ok(view.end_offset_for_epoch(asked.leader_epoch))
 }

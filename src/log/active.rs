@@ -26,7 +26,7 @@ const INDEX_LAG_ENTRIES: usize = 64;
 pub(crate) struct Active {
     pub(crate) view: Arc<SegmentView>,
     live: Arc<Live>,
-    /// Bytes placed, including batches staged and not written yet.
+    /// Bytes written.
     pub(crate) position: u64,
     builder: IndexBuilder,
     /// Largest timestamp of the first batch: what the roll by time counts from.
@@ -179,7 +179,7 @@ impl Active {
         Ok(())
     }
 
-    /// Takes a batch into account that was written, or staged, at the end.
+    /// Takes a batch into account that was written at the end.
     pub(crate) fn note(&mut self, header: &BatchHeader, size: u64, interval_bytes: u64) {
         let placed = Placed { header: *header, position: self.position, size };
         self.builder.note(&self.view, &self.live.index, &placed, interval_bytes);

@@ -129,6 +129,7 @@ impl PartitionLog {
             leader_epoch,
             end,
             floor: 0,
+            half: None,
             tail: Tail {
                 known_below: recovery.recovery_point.max(log_start),
                 pairs: recovery.pairs,
@@ -139,7 +140,6 @@ impl PartitionLog {
             handed_out: recovery.recovery_point,
             fresh_segment: recovery.behind,
             unwritten: FxHashSet::default(),
-            staged: 0,
             dirty: recovery.dirty,
             condemned: recovery.condemned,
             snapshots: found.snapshots,

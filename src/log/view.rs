@@ -97,7 +97,8 @@ impl PartitionView {
         self.high_watermark()
     }
 
-    /// The next offset to be written.
+    /// The next offset to be written. Those between the visible end and it are not durable yet, or
+    /// are tickets of delayed records.
     #[must_use]
     pub fn log_end(&self) -> i64 {
         self.log_end.load(Ordering::Acquire)
@@ -132,8 +133,9 @@ impl PartitionView {
         self.segments.load().iter().map(|segment| segment.size_bytes()).sum()
     }
 
-    /// The largest known epoch not above `epoch` and where it ended, (-1, -1) if unknown. Offsets
-    /// not visible yet are not told of.
+    /// The largest known epoch not above `epoch` and where it ended, (-1, -1) if unknown. The
+    /// current one ends at the log end, tickets included: a consumer that stands in the hole
+    /// behind the visible end has lost nothing.
     #[must_use]
     pub fn end_offset_for_epoch(&self, epoch: i32) -> (i32, i64) {
         if epoch == self.leader_epoch() {

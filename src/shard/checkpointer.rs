@@ -35,8 +35,8 @@ pub struct Collected {
     pub changed: Vec<PartitionCheckpoint>,
     /// Partitions that are no longer hosted.
     pub removed: Vec<TopicPartition>,
-    /// What makes it durable. Also of a partition that gives no checkpoint because staged batches
-    /// wait: what lies before those may be in the commits that are released.
+    /// What makes it durable. Also of a partition that gives no checkpoint because it has half a
+    /// pair: what lies before that may be in the commits that are released.
     pub dirty: SyncWork,
 }
 

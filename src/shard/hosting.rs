@@ -229,7 +229,7 @@ impl Shard {
                         collected.changed.push(checkpoint);
                         collected.dirty.merge(work);
                     }
-                    // Staged batches wait; what lies before them is synced all the same.
+                    // It has half a pair; what lies before that is synced all the same.
                     None => {
                         hosted.changed = true;
                         collected.dirty.merge(log.take_sync_work());

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::world::key;
+use super::world::{PARTITIONS, key};
 
 /// A batch as its producer knows it.
 #[derive(Clone, Debug)]
 pub struct Sent {
+    /// The log's number.
     pub partition: usize,
     pub records: i64,
     /// Batches of one number are one atomic append.
@@ -119,6 +120,7 @@ impl Ledger {
             self.judge_acked(partition, log)?;
         }
         self.judge_groups(logs)?;
+        self.judge_shared(logs)?;
         for found in logs.iter().flat_map(|log| &log.found) {
             self.seen.insert(found.id, found.base_offset);
         }
@@ -162,6 +164,33 @@ impl Ledger {
                 Some(there) => return Err(Broken::Reused { id: *there, partition, offset }),
                 None if log.supersedes(partition, id, offset) => {}
                 None => return Err(Broken::Lost { id, partition, offset }),
+            }
+        }
+        Ok(())
+    }
+
+    /// A partition's log and its journal never have an offset twice, but for the halves of a pair.
+    fn judge_shared(&self, logs: &[RecoveredLog]) -> Result<(), Broken> {
+        let acked = (0..).zip(&self.sent).filter_map(|(id, sent)| Some((id, sent.acked?)));
+        let found = logs.iter().flat_map(|log| &log.found).map(|f| (f.id, f.base_offset));
+        let places: BTreeMap<u64, i64> = found.chain(acked).collect();
+        for partition in 0..PARTITIONS {
+            let here =
+                |id: u64| self.get(id).filter(|sent| sent.partition % PARTITIONS == partition);
+            let mut taken: Vec<(i64, i64, u64, Option<u64>)> = places
+                .iter()
+                .filter_map(|(id, base)| {
+                    let sent = here(*id)?;
+                    Some((*base, base + sent.records, *id, sent.group))
+                })
+                .collect();
+            taken.sort_unstable();
+            let mut reach = (0, None);
+            for (base, end, id, group) in taken {
+                if base < reach.0 && (group.is_none() || group != reach.1) {
+                    return Err(Broken::Reused { id, partition, offset: base });
+                }
+                reach = (end.max(reach.0), group);
             }
         }
         Ok(())

@@ -1,10 +1,10 @@
 //! One seeded run: several lives of a small broker over one disk, each ended by a power cut, a
 //! killed process or a clean stop, and judged after each recovery.
 //!
-//! A life does what shard, committer and checkpointer do, in their order, on one thread: appends
-//! to one partition go to the segment and the commit log, appends to several to the commit log
-//! first; acknowledgements follow the commit; checkpoints sync, write, release. [`Planted`] makes
-//! one of these steps wrong, to see that the judge notices.
+//! A life does what shard, committer and checkpointer do, in their order, on one thread: appends go
+//! to a partition's log, to its delay journal, or as a pair to both, and then to the commit log;
+//! acknowledgements follow the commit; checkpoints sync, write, release. [`Planted`] makes one of
+//! these steps wrong, to see that the judge notices.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ use super::world::life::Life;
 use crate::base::ids::{TopicPartition, Uuid};
 use crate::log::commit::CommitSettings;
 use crate::log::dir::Identity;
+use crate::log::journal;
 use crate::log::settings::LogSettings;
 use crate::log::validate::{BatchRules, CompressionRule, ValidBatch, validate};
 use crate::wire::batch::TimestampType;
@@ -44,6 +45,12 @@ pub enum Planted {
     DoubleRow,
     /// Recovery cuts one whole batch too many off a log.
     CutTooMuch,
+    /// Recovery does not look for halves of pairs.
+    KeepHalves,
+    /// After recovery a log does not know how far its journal has come, nor the reverse.
+    ForgetFloor,
+    /// After recovery a log does not know the producers of its journal.
+    ForgetProducers,
 }
 
 /// What a run did, for the comparison of two and for knowing that it did anything.
@@ -52,7 +59,9 @@ pub struct Tally {
     pub sent: u64,
     pub acked: u64,
     pub retried: u64,
-    pub grouped: u64,
+    pub pairs: u64,
+    /// Recoveries that cut at half a pair.
+    pub halves: u64,
     pub recoveries: u64,
     pub replayed: u64,
     pub cut_bytes: u64,
@@ -66,6 +75,8 @@ pub struct Tally {
 }
 
 pub(super) const PARTITIONS: usize = 3;
+/// Each partition's log, and behind them each one's journal.
+pub(super) const LOGS: usize = 2 * PARTITIONS;
 /// This one is compacted.
 pub(super) const COMPACTED: usize = 2;
 /// Keys of its records.
@@ -80,8 +91,8 @@ pub(super) struct World {
     pub(super) planted: Planted,
     pub(super) ledger: Ledger,
     pub(super) producers: Vec<Producer>,
-    /// As the metadata store keeps them.
-    pub(super) log_starts: [i64; PARTITIONS],
+    /// As the metadata store, or for a journal its manifest, keeps them.
+    pub(super) log_starts: [i64; LOGS],
     pub(super) now_ms: i64,
     pub(super) life: i32,
     pub(super) next_group: u64,
@@ -96,10 +107,18 @@ pub(super) struct Producer {
     pub(super) unacked: Vec<Unacked>,
 }
 
+/// What a producer sends at once: to the log, to the journal, or a part to each.
 #[derive(Clone, Copy)]
 pub(super) struct Unacked {
-    pub(super) id: u64,
     pub(super) sequence: i32,
+    pub(super) live: Option<Part>,
+    /// Beside a live part it spans the whole range.
+    pub(super) delayed: Option<Part>,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Part {
+    pub(super) id: u64,
     pub(super) records: i64,
     pub(super) bytes: usize,
 }
@@ -136,7 +155,7 @@ impl World {
             planted,
             ledger: Ledger::default(),
             producers: (0..2 * PARTITIONS).map(producer).collect(),
-            log_starts: [0; PARTITIONS],
+            log_starts: [0; LOGS],
             now_ms: NOW_MS,
             life: 0,
             next_group: 0,
@@ -237,28 +256,33 @@ pub(super) fn commit_dir() -> PathBuf {
     data_dir().join("commit")
 }
 
-pub(super) fn tp(partition: usize) -> TopicPartition {
-    let partition = i32::try_from(partition).expect("there are three");
-    TopicPartition::new(Uuid::from_u128(0x51), partition)
+/// A log's identity by its number.
+pub(super) fn tp(log: usize) -> TopicPartition {
+    let partition = i32::try_from(log % PARTITIONS).expect("there are three");
+    let partition = TopicPartition::new(Uuid::from_u128(0x51), partition);
+    if log < PARTITIONS { partition } else { partition.journal() }
 }
 
-pub(super) fn partition_of(tp: TopicPartition) -> usize {
-    usize::try_from(tp.partition).expect("only partitions of ours are written")
+pub(super) fn log_of(tp: TopicPartition) -> usize {
+    let partition = usize::try_from(tp.source().partition).expect("a source is not negative");
+    if tp.is_journal() { partition + PARTITIONS } else { partition }
 }
 
-pub(super) fn identity(partition: usize) -> Identity {
-    Identity::below(data_dir(), "sim", tp(partition))
+pub(super) fn identity(log: usize) -> Identity {
+    let identity = Identity::below(data_dir(), "sim", tp(log % PARTITIONS));
+    if log < PARTITIONS { identity } else { journal::identity(&identity) }
 }
 
-pub(super) fn log_settings(partition: usize) -> LogSettings {
-    LogSettings {
-        segment_bytes: if partition == COMPACTED { 2_500 } else { 6_000 },
+pub(super) fn log_settings(log: usize) -> LogSettings {
+    let settings = LogSettings {
+        segment_bytes: if log == COMPACTED { 2_500 } else { 6_000 },
         index_interval_bytes: 500,
         retention_bytes: 30_000,
         file_delete_delay_ms: 1_000,
-        cleanup_compact: partition == COMPACTED,
+        cleanup_compact: log == COMPACTED,
         ..LogSettings::default()
-    }
+    };
+    if log < PARTITIONS { settings } else { journal::settings(&settings, 6_000) }
 }
 
 pub(super) fn commit_settings() -> CommitSettings {
@@ -266,25 +290,20 @@ pub(super) fn commit_settings() -> CommitSettings {
 }
 
 /// The key of a batch's records, where they have one.
-pub(super) const fn key(id: u64, partition: usize) -> Option<u64> {
-    if partition == COMPACTED { Some(id % KEYS) } else { None }
+pub(super) const fn key(id: u64, log: usize) -> Option<u64> {
+    if log == COMPACTED { Some(id % KEYS) } else { None }
 }
 
 /// A batch that carries its id in every record.
-pub(super) fn batch(
-    id: u64,
-    partition: usize,
-    records: i64,
-    bytes: usize,
-    producer: Option<(i64, i32)>,
-) -> ValidBatch {
+pub(super) fn batch(part: Part, log: usize, producer: Option<(i64, i32)>) -> ValidBatch {
+    let Part { id, records, bytes } = part;
     let mut builder = BatchBuilder::new(Codec::None, None);
     if let Some((producer_id, sequence)) = producer {
         builder = builder.producer(producer_id, 0, sequence);
     }
     let mut value = id.to_be_bytes().to_vec();
     value.resize(8 + bytes, b'.');
-    let key = key(id, partition).map(u64::to_be_bytes);
+    let key = key(id, log).map(u64::to_be_bytes);
     let key = key.as_ref().map(<[u8; 8]>::as_slice);
     for _ in 0..records {
         builder.push(NOW_MS, key, Some(&value), std::iter::empty());

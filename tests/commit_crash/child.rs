@@ -8,11 +8,10 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use bytes::Bytes;
 use klamm::base::crash_point;
 use klamm::base::env::Env;
 use klamm::log::commit::{CommitError, Row};
-use klamm::log::partition::{Appended, PartitionLog, Staged};
+use klamm::log::partition::{Appended, PartitionLog};
 use klamm::log::validate::{BatchRules, CompressionRule, ValidBatch, validate};
 use klamm::shard::checkpointer::{
     self, Bell, CheckpointSettings, Checkpointer, Collected, Sources,
@@ -33,10 +32,10 @@ enum Message {
     Collect(Sender<Collected>),
 }
 
-/// An append on its way through the committer.
-enum Append {
-    One { value: u64, partition: usize, appended: Appended },
-    Two { value: u64, staged: Vec<(usize, Staged)> },
+/// An append on its way through the committer, and the logs that it went to.
+struct Append {
+    value: u64,
+    places: Vec<(usize, Appended)>,
 }
 
 struct ToShard {
@@ -65,8 +64,6 @@ struct Shard {
     env: Env,
     durability: Durability,
     logs: Vec<PartitionLog>,
-    /// Staged batches per partition that are not written yet.
-    staged: Vec<usize>,
     commits: CommitterHandle<ToShard>,
     inbox: Receiver<Message>,
     own: Sender<Message>,
@@ -94,26 +91,29 @@ pub fn run(dir: &Path, durability: Durability) {
     );
     committer::spawn(committer, |reason| panic!("{reason}")).expect("a thread");
     checkpointer::spawn(checkpointer, bell, |reason| panic!("{reason}")).expect("a thread");
-    let staged = recovered.logs.iter().map(|_| 0).collect();
-    // The clock tells the values of different runs apart. Appends to two partitions are odd.
+    // The clock tells the values of different runs apart. Pairs are odd.
     let next_value = env.wall_ms().unsigned_abs() << 20;
     let logs = recovered.logs;
     let in_flight = 0;
-    Shard { env, durability, logs, staged, commits, inbox, own, in_flight, next_value }.serve();
+    Shard { env, durability, logs, commits, inbox, own, in_flight, next_value }.serve();
 }
 
 impl Shard {
     fn serve(mut self) {
         loop {
-            while self.in_flight < IN_FLIGHT {
+            let message = if self.in_flight < IN_FLIGHT {
                 self.append();
-            }
-            match self.inbox.recv().expect("it holds a sender itself") {
-                Message::Committed(append) => {
+                self.inbox.try_recv().ok()
+            } else {
+                Some(self.inbox.recv().expect("it holds a sender itself"))
+            };
+            match message {
+                Some(Message::Committed(append)) => {
                     self.in_flight -= 1;
                     self.committed(append);
                 }
-                Message::Collect(reply) => drop(reply.send(self.collect())),
+                Some(Message::Collect(reply)) => drop(reply.send(self.collect())),
+                None => {}
             }
         }
     }
@@ -122,98 +122,89 @@ impl Shard {
         let dice = self.env.random_u64();
         let value = self.next_value;
         self.next_value += 2;
-        let partitions = u64::from(PARTITIONS.unsigned_abs());
-        let first = usize::try_from(dice % partitions).expect("small");
+        let at = usize::try_from(dice % 6).expect("small");
         let size = match (dice >> 8) % 16 {
             0 => 12_000,
             n => 50 * n,
         };
         if (dice >> 16).is_multiple_of(3) {
-            let second = (first + 1) % self.logs.len();
-            self.append_two(value + 1, [first, second], size);
+            self.append_pair(value + 1, at % PARTITIONS, size);
         } else {
-            self.append_one(value, first, size);
+            self.append_one(value, at, size);
         }
     }
 
-    /// To the segment first. Behind a staged batch, or where stable storage is asked for, it is
-    /// acknowledged by its commit.
-    fn append_one(&mut self, value: u64, partition: usize, size: u64) {
+    /// To a log or a journal.
+    fn append_one(&mut self, value: u64, at: usize, size: u64) {
         let mut batch = batch(value, size, self.env.wall_ms());
-        let log = &mut self.logs[partition];
+        let log = &mut self.logs[at];
         let appended = log.append(&mut batch, self.env.wall_ms()).expect("the disk works");
-        if self.durability == Durability::PageCache && self.staged[partition] == 0 {
-            acknowledge(value, &[(partition, appended.base_offset)]);
-            return;
-        }
-        let row = row(log, *batch.header_bytes(), batch.records());
-        self.submit(
-            vec![Submitted { row, segment: None }],
-            Append::One { value, partition, appended },
-        );
+        let row = row(log, &batch);
+        self.level(at % PARTITIONS);
+        self.submit(vec![row], Append { value, places: vec![(at, appended)] });
     }
 
-    /// To the commit log first, in one entry.
-    fn append_two(&mut self, value: u64, partitions: [usize; 2], size: u64) {
-        let mut batches = Vec::new();
-        let mut staged = Vec::new();
-        for partition in partitions {
-            let mut batch = batch(value, size, self.env.wall_ms());
-            let log = &mut self.logs[partition];
-            let one = log.stage(&mut batch, self.env.wall_ms()).expect("the disk works");
-            let row = row(log, *one.header(), one.records());
-            batches.push(Submitted { row, segment: None });
-            self.staged[partition] += 1;
-            staged.push((partition, one));
+    /// To a log and its journal, at one offset.
+    fn append_pair(&mut self, value: u64, at: usize, size: u64) {
+        let mut rows = Vec::new();
+        let mut places = Vec::new();
+        let mut batch = batch(value, size, self.env.wall_ms());
+        batch.set_paired(true);
+        for at in [at, at + PARTITIONS] {
+            self.logs[at].ready(&batch).expect("the disk works");
         }
-        self.submit(batches, Append::Two { value, staged });
+        for at in [at, at + PARTITIONS] {
+            let log = &mut self.logs[at];
+            let appended = log.append_judged(&mut batch, self.env.wall_ms());
+            crash_point::pass("pair-half-written");
+            rows.push(row(log, &batch));
+            places.push((at, appended.expect("the disk works")));
+        }
+        self.level(at);
+        self.submit(rows, Append { value, places });
     }
 
+    fn level(&mut self, partition: usize) {
+        let both = [partition, partition + PARTITIONS];
+        let [log, journal] = self.logs.get_disjoint_mut(both).expect("they are two");
+        log.level(journal);
+    }
+
+    /// Without stable storage it is acknowledged at once.
     fn submit(&mut self, batches: Vec<Submitted>, append: Append) {
+        if self.durability == Durability::PageCache {
+            return self.committed(append);
+        }
         self.in_flight += 1;
         let completion = ToShard { append, shard: self.own.clone() };
         self.commits.submit([Submission { batches: batches.into(), completion }]);
     }
 
     fn committed(&mut self, append: Append) {
-        match append {
-            Append::One { value, partition, appended } => {
-                self.logs[partition].view().advance(&appended.end);
-                acknowledge(value, &[(partition, appended.base_offset)]);
-            }
-            Append::Two { value, staged } => {
-                let mut places = Vec::new();
-                for (partition, one) in staged {
-                    let log = &mut self.logs[partition];
-                    let appended = log.write_staged(one).expect("the disk works");
-                    crash_point::pass("staged-half-written");
-                    self.staged[partition] -= 1;
-                    log.view().advance(&appended.end);
-                    places.push((partition, appended.base_offset));
-                }
-                acknowledge(value, &places);
-            }
+        let Append { value, places } = append;
+        let mut offsets = Vec::new();
+        for (at, appended) in places {
+            self.logs[at].view().advance(&appended.end);
+            offsets.push((at, appended.base_offset));
         }
+        acknowledge(value, &offsets);
     }
 
     fn collect(&mut self) -> Collected {
         let mut collected = Collected::default();
         for log in &mut self.logs {
-            match log.checkpoint() {
-                Some((partition, work)) => {
-                    collected.changed.push(partition);
-                    collected.dirty.merge(work);
-                }
-                None => collected.dirty.merge(log.take_sync_work()),
-            }
+            let (partition, work) = log.checkpoint().expect("no pair is half written");
+            collected.changed.push(partition);
+            collected.dirty.merge(work);
         }
         collected
     }
 }
 
-fn row(log: &PartitionLog, header: [u8; 61], records: &Bytes) -> Row {
+fn row(log: &PartitionLog, batch: &ValidBatch) -> Submitted {
     let tp = log.view().topic_partition();
-    Row { tp, header, records: records.clone(), in_segment: false }
+    let (header, records) = (*batch.header_bytes(), batch.records().clone());
+    Submitted { row: Row { tp, header, records, in_segment: false }, segment: None }
 }
 
 fn acknowledge(value: u64, places: &[(usize, i64)]) {

@@ -11,7 +11,7 @@ use klamm::log::read::Wanted;
 use klamm::wire::batch::{BatchHeader, HEADER_BYTES};
 use klamm::wire::records::Records;
 
-use super::engine::{Durability, recover};
+use super::engine::{Durability, PARTITIONS, recover};
 
 pub const DIR_VARIABLE: &str = "KLAMM_CRASH_DIR";
 pub const DURABILITY_VARIABLE: &str = "KLAMM_CRASH_DURABILITY";
@@ -56,7 +56,7 @@ impl Disk {
     }
 }
 
-/// Where an append went: partition and offset.
+/// Where an append went: log and offset.
 type Places = Vec<(usize, i64)>;
 
 pub struct Judge {
@@ -143,15 +143,17 @@ impl Judge {
             places.sort_unstable();
             assert_eq!(found.get(value), Some(&places), "append {value} was acknowledged");
         }
+        no_offset_is_given_twice(&found);
         self.unacknowledged = found.len() - self.acknowledged.len();
         for (value, places) in &found {
-            // The child gives odd values to appends that go to two partitions.
+            // The child gives odd values to pairs.
             let copies = if value % 2 == 1 { 2 } else { 1 };
             assert_eq!(places.len(), copies, "append {value} is whole: {places:?}");
+            assert_eq!(places[0].1, places[copies - 1].1, "a pair has one offset: {places:?}");
         }
     }
 
-    /// Appends to two partitions that were acknowledged.
+    /// Pairs that were acknowledged.
     pub fn pairs(&self) -> usize {
         self.acknowledged.values().filter(|places| places.len() == 2).count()
     }
@@ -159,7 +161,7 @@ impl Judge {
     pub fn say(&self, what: &str) {
         let told = writeln!(
             std::io::stderr(),
-            "{what}, {}: {} rounds, {} appends acknowledged ({} to two partitions), none missing, \
+            "{what}, {}: {} rounds, {} appends acknowledged ({} of them pairs), none missing, \
              {} more found, {} commits replayed",
             self.durability.name(),
             self.rounds,
@@ -169,6 +171,17 @@ impl Judge {
             self.commits_replayed,
         );
         told.expect("standard error is open");
+    }
+}
+
+/// A log and its journal share their offsets: only the halves of a pair have the same.
+fn no_offset_is_given_twice(found: &BTreeMap<u64, Places>) {
+    let mut taken = BTreeMap::new();
+    for (value, places) in found {
+        for (log, offset) in places {
+            let other = taken.insert((log % PARTITIONS, *offset), value);
+            assert!(other.is_none_or(|other| other == value), "{offset} went to {other:?} too");
+        }
     }
 }
 

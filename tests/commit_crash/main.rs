@@ -1,7 +1,7 @@
-//! Crashes of the durable path, judged from outside: a child process appends to three partitions
-//! through the real logs, committer and checkpointer, and reports on a pipe what was
-//! acknowledged; it is killed; recovery runs; everything acknowledged must be there, at the
-//! offset it was acknowledged with, and an append to two partitions whole or not at all.
+//! Crashes of the durable path, judged from outside: a child process appends to three partitions,
+//! each with a log and a journal, through the real committer and checkpointer, and reports on a
+//! pipe what was acknowledged; it is killed; recovery runs; everything acknowledged must be there,
+//! at the offset it was acknowledged with, a pair whole or not at all, and no offset twice.
 //!
 //! The directory lives on through all rounds, so recovery runs on what recovery left. Segments
 //! and ring are tiny: rounds are full of rolls, recycled commit files and checkpoints. Kills at
@@ -58,7 +58,7 @@ fn killed_at_every_named_place() {
         "commit-next-file",
         "recycle",
         "roll",
-        "staged-half-written",
+        "pair-half-written",
         "checkpoint-synced",
         "checkpoint-rename",
         "checkpoint-written",

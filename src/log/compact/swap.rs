@@ -77,7 +77,7 @@ impl PartitionLog {
         let Some(last) = segments.last().filter(|last| last.base_offset() < self.end) else {
             return Ok(false);
         };
-        if lag_ms == i64::MAX || self.staged > 0 {
+        if lag_ms == i64::MAX {
             return Ok(false);
         }
         let first_ms = last.first_header()?.map_or(-1, |header| header.max_timestamp_ms);

@@ -113,7 +113,11 @@ impl PartitionLog {
     ) -> Result<Appended, AppendError> {
         self.settle();
         match self.write(batch, now_ms) {
-            Ok(size) => Ok(self.note(batch.header(), size, now_ms)),
+            Ok(size) => {
+                let header = batch.header();
+                self.half = header.is_paired().then_some(header.base_offset).or(self.half);
+                Ok(self.note(header, size, now_ms))
+            }
             Err(error) => {
                 self.note_unwritten(batch.header());
                 Err(error)
@@ -147,7 +151,8 @@ impl PartitionLog {
     /// 2. `ready` in both: a full disk refuses the pair whole;
     /// 3. [`PartitionLog::append_judged`] in both, with the bit of [`BatchHeader::is_paired`] in
     ///    both headers, and no [`PartitionLog::set_floor`] in between, so that both get one base
-    ///    offset. An error of the second is final: the data directory holds half a pair;
+    ///    offset. An error of the second is final: the data directory holds half a pair, and the
+    ///    log gives no checkpoint any more, so that recovery will find it;
     /// 4. [`PartitionLog::note_elsewhere`] in the log, then `set_floor` in both;
     /// 5. both as one commit.
     ///
@@ -199,11 +204,7 @@ impl PartitionLog {
         Ok(size)
     }
 
-    pub(super) fn stamp_and_place(
-        &mut self,
-        batch: &mut ValidBatch,
-        now_ms: i64,
-    ) -> Result<u64, AppendError> {
+    fn stamp_and_place(&mut self, batch: &mut ValidBatch, now_ms: i64) -> Result<u64, AppendError> {
         let base_offset = self.next_offset();
         let appended = batch.timestamp_type() == TimestampType::LogAppendTime;
         batch.stamp(base_offset, self.leader_epoch, appended.then_some(now_ms));
@@ -222,9 +223,7 @@ impl PartitionLog {
         self.make_active()?;
         let active = self.active.as_ref().expect("made in the line before");
         let last_offset = base_offset.saturating_add(i64::from(header.last_offset_delta));
-        // Staged batches are holes until they are written: recovery sees a hole by what lies
-        // behind it in the same file, so none may be the last in a segment.
-        if self.staged == 0 && active.is_full_for(header, last_offset, size, &self.settings) {
+        if active.is_full_for(header, last_offset, size, &self.settings) {
             self.roll_for(base_offset)?;
         } else if active.position + size > u64::from(MAX_SEGMENT_BYTES) {
             return Err(io::Error::from(io::ErrorKind::FileTooLarge).into());
@@ -236,7 +235,7 @@ impl PartitionLog {
     }
 
     /// Opens the last segment for writing, or begins the first one.
-    pub(super) fn make_active(&mut self) -> io::Result<()> {
+    fn make_active(&mut self) -> io::Result<()> {
         if self.fresh_segment {
             return self.roll();
         }
@@ -319,7 +318,7 @@ impl PartitionLog {
     }
 
     /// Memory follows the disk: the batch is at the end of the active segment.
-    pub(super) fn note(&mut self, header: &BatchHeader, size: u64, now_ms: i64) -> Appended {
+    fn note(&mut self, header: &BatchHeader, size: u64, now_ms: i64) -> Appended {
         let active = self.active.as_mut().expect("a batch was placed in it");
         active.note(header, size, u64::from(self.settings.index_interval_bytes));
         let (base_offset, last_offset) = (header.base_offset, header.last_offset());

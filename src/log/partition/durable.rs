@@ -15,15 +15,11 @@ use crate::store::File;
 impl PartitionLog {
     /// The file that holds what was appended last, for a commit that makes a batch durable by
     /// syncing its segment. Recovery will find the batch there: the names are durable, and so
-    /// are the segments before it, of which a torn one would take the later ones with it. `None`
-    /// while staged batches before it wait to be written.
+    /// are the segments before it, of which a torn one would take the later ones with it.
     ///
     /// # Errors
     /// The disk's own, from what is synced after a roll; final, as every failed sync.
     pub fn syncable_segment(&mut self) -> io::Result<Option<Arc<dyn File>>> {
-        if self.staged > 0 {
-            return Ok(None);
-        }
         if !self.named {
             let mut work = SyncWork::default();
             let segments = self.segments();
@@ -51,7 +47,6 @@ impl PartitionLog {
             work.files.push(active.file().clone());
         }
         let dirty = std::mem::take(&mut self.dirty);
-        work.files.extend(dirty.staged);
         work.paths = dirty.paths;
         if dirty.epochs {
             work.replace.insert(self.dir.join(EPOCHS_FILE), self.epochs.encode());
@@ -66,9 +61,9 @@ impl PartitionLog {
     }
 
     /// The partition's part of a checkpoint, and what must be synced before that counts. `None`
-    /// while staged batches wait to be written: their state may not outlive them.
+    /// while it has half a pair: recovery may not believe that.
     pub fn checkpoint(&mut self) -> Option<(PartitionCheckpoint, SyncWork)> {
-        if self.staged > 0 {
+        if self.half.is_some() {
             return None;
         }
         self.settle();
@@ -97,7 +92,6 @@ impl PartitionLog {
     /// # Errors
     /// The disk's own; the stop is then not a clean one.
     pub fn close(mut self) -> io::Result<(PartitionCheckpoint, SyncWork)> {
-        assert_eq!(self.staged, 0, "staged batches are written before a log is closed");
         let dirty = self.active.as_ref().is_some_and(|active| active.dirty);
         if let Some(active) = self.active.as_mut() {
             active.finish()?;
@@ -106,7 +100,6 @@ impl PartitionLog {
         if dirty {
             write_snapshot(&mut self)?;
         }
-        let (checkpoint, work) = self.checkpoint().expect("nothing is staged");
-        Ok((checkpoint, work))
+        self.checkpoint().ok_or_else(|| io::Error::other("it ends with half a pair"))
     }
 }

@@ -12,7 +12,6 @@
 
 mod append;
 mod durable;
-mod staged;
 
 use std::collections::VecDeque;
 use std::io;
@@ -23,7 +22,6 @@ use rustc_hash::FxHashSet;
 
 pub(crate) use append::sequenced;
 pub use append::{Appended, Replayed};
-pub use staged::Staged;
 
 use super::active::Active;
 use super::cache::LogStore;
@@ -34,7 +32,6 @@ use super::producers::Producers;
 use super::segment::SegmentView;
 use super::settings::LogSettings;
 use super::view::{End, PartitionView};
-use crate::store::File;
 
 /// Kafka's name of the leader-epoch file.
 pub(crate) const EPOCHS_FILE: &str = "leader-epoch-checkpoint";
@@ -55,6 +52,8 @@ pub struct PartitionLog {
     pub(crate) end: i64,
     /// No batch may begin below this: the journal's end, or of a journal, its log's.
     pub(crate) floor: i64,
+    /// Where half a pair lies that the other log was not yet said to have.
+    pub(crate) half: Option<i64>,
     /// Of the recovery, until the first checkpoint.
     pub(crate) tail: Tail,
     pub(crate) active: Option<Active>,
@@ -71,8 +70,6 @@ pub struct PartitionLog {
     pub(crate) named: bool,
     /// Producers whose last batch the disk refused, at most [`MOST_UNWRITTEN`].
     pub(crate) unwritten: FxHashSet<i64>,
-    /// Batches staged and not yet written.
-    pub(crate) staged: usize,
     pub(crate) dirty: Dirty,
     /// Renamed files and when they may be unlinked.
     pub(crate) condemned: VecDeque<(i64, PathBuf)>,
@@ -83,8 +80,6 @@ pub struct PartitionLog {
 /// What has to be synced before the next checkpoint, besides the active segment.
 #[derive(Default)]
 pub(crate) struct Dirty {
-    /// Files that staged batches were written to.
-    pub(crate) staged: Vec<Arc<dyn File>>,
     pub(crate) paths: Vec<PathBuf>,
     /// Entries were added to or renamed in the partition's directory.
     pub(crate) dir: bool,
@@ -152,7 +147,14 @@ impl PartitionLog {
     /// falls.
     pub fn set_floor(&mut self, next_offset: i64) {
         self.floor = self.floor.max(next_offset);
+        self.half = self.half.filter(|half| *half >= self.floor);
         self.view.set_log_end(self.next_offset());
+    }
+
+    /// [`PartitionLog::set_floor`] of a log and its journal.
+    pub fn level(&mut self, journal: &mut Self) {
+        self.set_floor(journal.end);
+        journal.set_floor(self.end);
     }
 
     /// Pairs above the recovery point, for [`super::pairs::cut`], once the commit log is replayed
@@ -166,6 +168,15 @@ impl PartitionLog {
     /// only: once both are open and replayed, before the first checkpoint.
     pub fn merge_producers(&mut self, journal: &Self) {
         self.producers.merge(&journal.producers);
+    }
+
+    /// When a journal took the batch that a retry repeats, which is told so as append time; `None`
+    /// if it went to the log alone.
+    #[must_use]
+    pub fn accepted_at_ms(&self, producer_id: i64, base_offset: i64) -> Option<i64> {
+        let batches = &self.producers.get(producer_id)?.batches;
+        let trace = batches.iter().find(|trace| trace.base_offset == base_offset)?;
+        Some(trace.timestamp_ms)
     }
 
     /// Fills the buffer from a position in the segment with that base offset: records of which

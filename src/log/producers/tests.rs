@@ -115,6 +115,59 @@ fn replaying_what_is_known_changes_nothing() {
 }
 
 #[test]
+fn what_is_divided_between_two_logs_is_one_history() {
+    // Of eight batches each log keeps every other one, and of the seventh both have a part.
+    let mut logs = [Producers::new(10), Producers::new(10)];
+    for n in 0..8_i32 {
+        let offset = i64::from(n) * 10;
+        logs[usize::from(n % 2 == 1)].record(
+            batch(3, n * 10, n * 10 + 9),
+            (offset, offset + 9),
+            5_000,
+            1_000,
+        );
+        if n == 6 {
+            logs[1].record(batch(3, 60, 62), (60, 62), 5_000, 1_000);
+        }
+    }
+    let [mut log, journal] = logs;
+    log.merge(&journal);
+    log.check();
+    for n in 3..8 {
+        let Ok(Verdict::Duplicate(first)) = log.judge(batch(3, n * 10, n * 10 + 9)) else {
+            panic!("batch {n} is known");
+        };
+        assert_eq!(
+            (first.base_offset, first.last_offset),
+            (i64::from(n) * 10, i64::from(n) * 10 + 9)
+        );
+    }
+    assert_eq!(log.judge(batch(3, 80, 80)), Ok(Verdict::Append));
+    let before = log.to_checkpoint();
+    log.merge(&journal);
+    assert_eq!(log.to_checkpoint(), before);
+    // A newer epoch counts alone.
+    let mut newer = Producers::new(10);
+    newer.record(batch(4, 0, 0), (80, 80), 5_000, 1_000);
+    log.merge(&newer);
+    log.merge(&journal);
+    assert_eq!(log.judge(batch(4, 1, 1)), Ok(Verdict::Append));
+    assert_eq!(log.get(7).unwrap().batches.len(), 1);
+}
+
+#[test]
+fn the_part_of_a_batch_is_replaced_by_the_whole() {
+    let mut producers = Producers::new(10);
+    for _ in 0..2 {
+        producers.record(batch(3, 0, 1), (5, 6), 5_000, 1_000);
+        producers.record(batch(3, 0, 4), (5, 9), 5_000, 1_000);
+    }
+    assert!(matches!(producers.judge(batch(3, 0, 4)), Ok(Verdict::Duplicate(_))));
+    assert_eq!(producers.judge(batch(3, 5, 5)), Ok(Verdict::Append));
+    assert_eq!(producers.get(7).unwrap().batches.len(), 1);
+}
+
+#[test]
 fn the_checkpoint_gives_all_five_back() {
     let producers = after_batches(9);
     let again = Producers::from_checkpoint(producers.to_checkpoint(), 10);

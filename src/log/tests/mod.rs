@@ -2,6 +2,7 @@
 
 mod append;
 mod compaction;
+mod holes;
 mod kit;
 mod model;
 mod recovery;

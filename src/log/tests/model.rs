@@ -14,6 +14,8 @@ enum Do {
         bytes: usize,
         signed: bool,
     },
+    /// The journal takes so many offsets.
+    Elsewhere(i64),
     /// The producer's last batch again.
     Retry,
     /// Up to this share, in percent, of what there is.
@@ -31,6 +33,7 @@ fn any_step() -> impl Strategy<Value = Do> {
     prop_oneof![
         8 => (1..4_usize, 0..900_usize, any::<bool>())
             .prop_map(|(records, bytes, signed)| Do::Append { records, bytes, signed }),
+        2 => (1..40_i64).prop_map(Do::Elsewhere),
         2 => Just(Do::Retry),
         1 => (0..=100_i64).prop_map(Do::DeleteRecords),
         1 => Just(Do::Retain),
@@ -47,6 +50,8 @@ struct Model {
     /// First and last offset of every batch ever kept.
     batches: Vec<(i64, i64)>,
     end: i64,
+    /// How far the journal has come.
+    floor: i64,
     log_start: i64,
     /// The producer's next sequence, and its last batch.
     sequence: i32,
@@ -56,7 +61,10 @@ struct Model {
 
 impl Model {
     fn check(&self, rig: &Rig) {
-        assert_eq!((rig.view().log_start(), rig.view().log_end()), (self.log_start, self.end));
+        let view = rig.view();
+        assert_eq!((view.log_start(), view.log_end()), (self.log_start, self.next_offset()));
+        assert_eq!(view.high_watermark(), self.end);
+        assert!(view.log_start() <= view.high_watermark());
         let expected: Vec<(i64, i64)> =
             self.batches.iter().copied().filter(|batch| batch.1 >= self.log_start).collect();
         for max_bytes in [1, 1_500] {
@@ -69,17 +77,22 @@ impl Model {
         OpenHint { log_start: self.log_start, ..self.hint.clone() }
     }
 
+    fn next_offset(&self) -> i64 {
+        self.end.max(self.floor)
+    }
+
     fn append(&mut self, rig: &mut Rig, records: usize, bytes: usize, signed: bool) {
         let mut batch = Batch::of(records, bytes, NOW_MS);
         if signed {
             batch = batch.from(7, 0, self.sequence);
             self.sequence += i32::try_from(records).unwrap();
-            self.last = Some((batch.clone(), self.end));
+            self.last = Some((batch.clone(), self.next_offset()));
         }
         let appended = rig.publish(&batch);
-        let last_offset = self.end + records as i64 - 1;
-        assert_eq!((appended.base_offset, appended.last_offset), (self.end, last_offset));
-        self.batches.push((self.end, last_offset));
+        let base_offset = self.next_offset();
+        let last_offset = base_offset + records as i64 - 1;
+        assert_eq!((appended.base_offset, appended.last_offset), (base_offset, last_offset));
+        self.batches.push((base_offset, last_offset));
         self.end = last_offset + 1;
     }
 
@@ -121,6 +134,10 @@ fn step(rig: Rig, model: &mut Model, step: &Do) -> Rig {
     let mut rig = rig;
     match step {
         Do::Append { records, bytes, signed } => model.append(&mut rig, *records, *bytes, *signed),
+        Do::Elsewhere(count) => {
+            model.floor = model.next_offset() + count;
+            rig.log.set_floor(model.floor);
+        }
         Do::Retry => {
             if let Some((batch, offset)) = &model.last {
                 let retry = rig.append(batch);
@@ -156,7 +173,7 @@ fn step(rig: Rig, model: &mut Model, step: &Do) -> Rig {
             let epoch = rig.view().leader_epoch() + 1;
             let old_end = model.end;
             rig = Rig::open_in(epoch, &files, rig.log.settings().clone(), model.hint());
-            let end = rig.view().log_end();
+            let end = rig.log.end().offset;
             assert!(end <= old_end);
             model.cut(end);
             model.end = end.max(model.log_start);
@@ -167,6 +184,7 @@ fn step(rig: Rig, model: &mut Model, step: &Do) -> Rig {
             checkpoint(&mut rig, model);
         }
     }
+    rig.log.set_floor(model.floor);
     rig.show_all();
     rig
 }

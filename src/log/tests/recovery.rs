@@ -296,52 +296,6 @@ fn replay_fills_what_is_missing_and_repeats_nothing() {
 }
 
 #[test]
-fn staged_batches_leave_room_and_a_crash_leaves_zeros() {
-    let mut rig = Rig::new(LogSettings::default());
-    rig.publish(&batch(0));
-    let staged = rig.log.stage(&mut batch(1).judged(), NOW_MS).unwrap();
-    assert_eq!(staged.appended().base_offset, 2);
-    assert!(rig.log.checkpoint().is_none());
-    let behind = rig.append(&Batch::of(1, 10, NOW_MS));
-    assert_eq!(behind.base_offset, 4);
-    // The retry of a staged batch is known already.
-    assert!(rig.append(&batch(1)).duplicate);
-    let crashed = Rig::open(&rig.files.snapshot(), LogSettings::default(), OpenHint::default());
-    assert_eq!(crashed.view().log_end(), 2);
-    assert_eq!(crashed.report.cut.map(|cut| cut.why), Some(Flaw::Zeros));
-    let retry = rig.log.stage(&mut batch(1).judged(), NOW_MS).unwrap();
-    assert!(rig.log.write_staged(retry).unwrap().duplicate);
-    rig.log.write_staged(staged).unwrap();
-    rig.view().advance(&behind.end);
-    assert_eq!(rig.read_on(0, 1 << 20), [(0, 1), (2, 3), (4, 4)]);
-    let rig = rig.crash(OpenHint::default());
-    assert_eq!((rig.report.cut, rig.view().log_end()), (None, 5));
-}
-
-#[test]
-fn no_segment_is_offered_for_syncing_while_staged_batches_lie_before_it() {
-    let mut rig = Rig::new(LogSettings::default());
-    rig.publish(&batch(0));
-    assert!(rig.log.syncable_segment().unwrap().is_some());
-    let staged = rig.log.stage(&mut batch(1).judged(), NOW_MS).unwrap();
-    assert!(rig.log.syncable_segment().unwrap().is_none());
-    rig.log.write_staged(staged).unwrap();
-    assert!(rig.log.syncable_segment().unwrap().is_some());
-}
-
-#[test]
-fn a_staged_batch_is_synced_after_it_was_written() {
-    let mut rig = Rig::new(LogSettings::default());
-    let staged = rig.log.stage(&mut batch(0).judged(), NOW_MS).unwrap();
-    rig.log.take_sync_work().run(&rig.files).unwrap();
-    assert!(rig.log.take_sync_work().is_empty());
-    rig.log.write_staged(staged).unwrap();
-    let (checkpoint, work) = rig.log.checkpoint().unwrap();
-    assert_eq!(checkpoint.recovery_point, 2);
-    assert_eq!(work.files.len(), 1);
-}
-
-#[test]
 fn the_leftover_of_a_failed_roll_is_not_taken_for_the_end() {
     let (mut rig, _) = written(4, LogSettings::default());
     let (checkpoint, work) = rig.log.checkpoint().unwrap();

@@ -103,6 +103,20 @@ fn contents(header: &BatchHeader, records: &[u8]) -> Vec<Seen> {
 }
 
 #[test]
+fn of_bits_without_meaning_only_our_own_is_taken_off() {
+    let sent = with(&batch(Codec::Lz4, 3), 21, &[0b0100_0010]);
+    let valid = judge(sent.clone()).unwrap();
+    assert!(BatchHeader::parse(&sent).unwrap().is_paired() && !valid.header().is_paired());
+    assert_eq!(stored(&valid), with(&sent, 21, &[0b0000_0010]));
+    assert_crc_is_right(&valid);
+    let mut half = valid;
+    half.set_paired(true);
+    half.stamp(7, 1, Some(NOW_MS));
+    assert!(half.header().is_paired());
+    assert_crc_is_right(&half);
+}
+
+#[test]
 fn what_is_accepted_stays_byte_for_byte() {
     for codec in Codec::ALL {
         let sent = batch(codec, 50);

@@ -47,8 +47,7 @@ impl<F: FnOnce(Result<(), &CommitError>) + Send> Completion for F {
 pub struct Submitted {
     pub row: Row,
     /// The segment that holds the batch already, for a batch that may be made durable there. Only
-    /// if recovery would find it there: the file's name is durable in its directory, and no
-    /// staged batch that lies before it is still to be written.
+    /// if recovery would find it there: the file's name is durable in its directory.
     pub segment: Option<Arc<dyn File>>,
 }
 

@@ -134,7 +134,7 @@ impl OneLog {
     /// `false` if the disk had no room for it.
     fn write_checkpoint(&mut self) -> Result<bool, Ended> {
         let mark = self.commit_log.last();
-        let (partition, work) = self.log.checkpoint().expect("nothing is staged");
+        let (partition, work) = self.log.checkpoint().expect("no pair is half written");
         work.run(self.store.files())?;
         match checkpoint_file::write(
             self.store.files(),

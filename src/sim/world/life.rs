@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use super::{ByPartition, Ended, PARTITIONS, Planted, Unacked, World, batch, data_dir, found, tp};
+use super::{
+    ByPartition, Ended, LOGS, PARTITIONS, Part, Planted, Unacked, World, batch, data_dir, found, tp,
+};
 use crate::log::cache::LogStore;
 use crate::log::checkpoint::{PartitionCheckpoint, Replacements, SyncWork};
 use crate::log::checkpoint_file;
 use crate::log::commit::{CommitError, CommitLog, Row};
 use crate::log::error::{AppendError, ReadError};
-use crate::log::partition::{Appended, PartitionLog, Staged};
+use crate::log::partition::{Appended, PartitionLog};
 use crate::log::read::Wanted;
 use crate::log::validate::ValidBatch;
-use crate::log::view::PartitionView;
+use crate::log::view::{End, PartitionView};
 use crate::sim::ledger::{Broken, Found, RecoveredLog};
 use crate::store::OpenMode;
 
@@ -29,10 +31,12 @@ pub(super) struct Life {
     queue: Vec<Submitted>,
 }
 
+#[derive(Default)]
 struct Submitted {
     rows: Vec<Row>,
-    staged: Vec<(usize, Staged)>,
-    appended: Vec<(usize, Appended, u64)>,
+    ends: Vec<(usize, End)>,
+    /// Batches and their base offsets.
+    acks: Vec<(u64, i64)>,
 }
 
 impl Life {
@@ -52,7 +56,7 @@ impl Life {
         match world.random.below(22) {
             0..=4 => self.produce(world),
             5..=7 => self.produce_once(world),
-            8..=9 => self.produce_to_several(world),
+            8..=9 => self.produce_pair(world),
             10..=15 => self.commit(world),
             16..=17 => self.checkpoint(world, false),
             18 => self.delete(world),
@@ -64,21 +68,20 @@ impl Life {
     /// An idempotent producer sends its next batch, or again what is not acknowledged.
     fn produce(&mut self, world: &mut World) -> Result<(), Ended> {
         let at = usize::try_from(world.random.below(world.producers.len() as u64)).unwrap_or(0);
-        let (records, bytes) = sizes(world);
-        let producer = &mut world.producers[at];
-        let partition = producer.partition;
-        if producer.unacked.len() < 5 {
-            let id = world.ledger.send(partition, records, None);
-            world.tally.sent += 1;
-            let unacked = Unacked { id, sequence: producer.sequence, records, bytes };
-            producer.unacked.push(unacked);
+        let partition = world.producers[at].partition;
+        if world.producers[at].unacked.len() < 5 {
+            let kind = world.random.below(3);
+            let sequence = world.producers[at].sequence;
+            let next = compose(world, partition, kind, sequence);
+            let records = next.delayed.or(next.live).map_or(0, |part| part.records);
+            let producer = &mut world.producers[at];
+            producer.unacked.push(next);
             producer.sequence += i32::try_from(records).unwrap_or(0);
         }
         // All in flight go again, in order: what the log has is answered as a retry.
-        for again in producer.unacked.clone() {
-            let signed = Some((world.producers[at].id, again.sequence));
-            let judged = batch(again.id, partition, again.records, again.bytes, signed);
-            if !self.append(world, partition, again.id, judged)? {
+        let id = world.producers[at].id;
+        for again in world.producers[at].unacked.clone() {
+            if !self.append(world, partition, &again, Some(id))? {
                 break;
             }
         }
@@ -88,10 +91,16 @@ impl Life {
     /// A producer without idempotence sends a batch, once.
     fn produce_once(&mut self, world: &mut World) -> Result<(), Ended> {
         let partition = usize::try_from(world.random.below(PARTITIONS as u64)).unwrap_or(0);
-        let (records, bytes) = sizes(world);
-        let id = world.ledger.send(partition, records, None);
-        world.tally.sent += 1;
-        self.append(world, partition, id, batch(id, partition, records, bytes, None)).map(drop)
+        let kind = world.random.below(2);
+        let sent = compose(world, partition, kind, -1);
+        self.append(world, partition, &sent, None).map(drop)
+    }
+
+    /// As a release does it: a batch to the log and a note to the journal.
+    fn produce_pair(&mut self, world: &mut World) -> Result<(), Ended> {
+        let partition = usize::try_from(world.random.below(PARTITIONS as u64)).unwrap_or(0);
+        let sent = compose(world, partition, PAIR, -1);
+        self.append(world, partition, &sent, None).map(drop)
     }
 
     /// Appends and submits. False if the disk had no room.
@@ -99,73 +108,79 @@ impl Life {
         &mut self,
         world: &mut World,
         partition: usize,
-        id: u64,
-        mut judged: ValidBatch,
+        sent: &Unacked,
+        producer: Option<i64>,
     ) -> Result<bool, Ended> {
-        let log = &mut self.logs[partition];
-        let appended = match log.append(&mut judged, world.now_ms) {
-            Ok(appended) => appended,
-            Err(AppendError::Storage(_)) if !world.disk.has_crashed() => return Ok(false),
-            Err(AppendError::Storage(error) | AppendError::Failed(error)) => {
-                return Err(error.into());
+        let both = [partition, partition + PARTITIONS];
+        let signed = producer.map(|id| (id, sent.sequence));
+        let part = |part: Option<Part>, log| Some((part?, log, batch(part?, log, signed)));
+        let halves = [part(sent.live, both[0]), part(sent.delayed, both[1])];
+        let mut halves: Vec<_> = halves.into_iter().flatten().collect();
+        let is_pair = halves.len() == 2;
+        let whole = *halves.last().expect("one at least").2.header();
+        let mut submitted = Submitted::default();
+        match self.logs[partition].judge(&whole) {
+            Ok(Some(first)) => {
+                world.tally.retried += 1;
+                let acks = halves.iter().map(|half| (half.0.id, first.base_offset));
+                submitted.acks.extend(acks);
+                submitted.ends.push((partition, first.end));
+                self.queue.push(submitted);
+                return Ok(true);
             }
-            Err(error @ AppendError::Sequence(_)) => {
-                let why = format!("batch {id} of partition {partition}: {error}");
-                return Err(Broken::Recovery(why).into());
-            }
-        };
-        if world.planted == Planted::AckBeforeDurable {
-            world.ledger.ack(id, appended.base_offset)?;
+            Ok(None) => {}
+            Err(error) => return refused(world, error, halves[0].0.id),
         }
-        let mut rows = Vec::new();
-        if appended.duplicate {
-            world.tally.retried += 1;
-        } else {
-            let mut row = row(partition, judged.header_bytes(), judged.records().clone());
-            if world.random.one_in(5)
-                && let Some(segment) = log.syncable_segment()?
-            {
-                segment.sync()?;
-                row.in_segment = true;
+        for (part, log, judged) in &halves {
+            if let Err(error) = self.logs[*log].ready(judged) {
+                self.logs[partition].note_unwritten(&whole);
+                return refused(world, error, part.id);
             }
-            rows.push(row);
         }
-        let appended = vec![(partition, appended, id)];
-        self.queue.push(Submitted { rows, staged: Vec::new(), appended });
+        for (part, log, judged) in &mut halves {
+            judged.set_paired(is_pair);
+            let appended = match self.logs[*log].append_judged(judged, world.now_ms) {
+                Ok(appended) => appended,
+                // The half that is there is what recovery has to cut.
+                Err(_) if !submitted.rows.is_empty() => return Err(Ended::Down),
+                Err(error) => {
+                    self.logs[partition].note_unwritten(&whole);
+                    return refused(world, error, part.id);
+                }
+            };
+            self.submit_half(world, &mut submitted, (*log, part.id), judged, appended)?;
+        }
+        if let (Some(_), Some((_, _, delayed))) = (sent.delayed, halves.last()) {
+            self.logs[partition].note_elsewhere(delayed.header(), world.now_ms);
+        }
+        let [log, journal] = self.logs.get_disjoint_mut(both).expect("they are two");
+        log.level(journal);
+        self.queue.push(submitted);
         Ok(true)
     }
 
-    /// One append to two or three partitions: commit log first, segments after.
-    fn produce_to_several(&mut self, world: &mut World) -> Result<(), Ended> {
-        let first = usize::try_from(world.random.below(PARTITIONS as u64)).unwrap_or(0);
-        let count = if world.random.coin() { 2 } else { 3 };
-        let group = Some(world.next_group);
-        let mut batches = Vec::new();
-        for partition in (first..first + count).map(|n| n % PARTITIONS) {
-            let (records, bytes) = sizes(world);
-            let id = world.ledger.send(partition, records, group);
-            batches.push((partition, id, batch(id, partition, records, bytes, None)));
+    fn submit_half(
+        &mut self,
+        world: &mut World,
+        submitted: &mut Submitted,
+        (log, id): (usize, u64),
+        judged: &ValidBatch,
+        appended: Appended,
+    ) -> Result<(), Ended> {
+        if world.planted == Planted::AckBeforeDurable {
+            world.ledger.ack(id, appended.base_offset)?;
         }
-        world.next_group += 1;
-        world.tally.sent += count as u64;
-        world.tally.grouped += 1;
-        for (partition, _, judged) in &batches {
-            match self.logs[*partition].ready(judged) {
-                Err(_) if !world.disk.has_crashed() => return Ok(()),
-                Err(_) => return Err(Ended::Down),
-                Ok(()) => {}
-            }
+        let (header, records) = (*judged.header_bytes(), judged.records().clone());
+        let mut row = Row { tp: tp(log), header, records, in_segment: false };
+        if world.random.one_in(5)
+            && let Some(segment) = self.logs[log].syncable_segment()?
+        {
+            segment.sync()?;
+            row.in_segment = true;
         }
-        let mut submitted =
-            Submitted { rows: Vec::new(), staged: Vec::new(), appended: Vec::new() };
-        for (partition, id, mut judged) in batches {
-            let staged = self.logs[partition].stage(&mut judged, world.now_ms);
-            let staged = staged.map_err(|_| Ended::Down)?;
-            submitted.rows.push(row(partition, staged.header(), staged.records().clone()));
-            submitted.appended.push((partition, staged.appended().clone(), id));
-            submitted.staged.push((partition, staged));
-        }
-        self.queue.push(submitted);
+        submitted.rows.push(row);
+        submitted.acks.push((id, appended.base_offset));
+        submitted.ends.push((log, appended.end));
         Ok(())
     }
 
@@ -180,14 +195,14 @@ impl Life {
             }
         }
         for submitted in std::mem::take(&mut self.queue) {
-            for (partition, staged) in submitted.staged {
-                self.logs[partition].write_staged(staged)?;
+            for (log, end) in submitted.ends {
+                self.logs[log].view().advance(&end);
             }
-            for (partition, appended, id) in submitted.appended {
-                self.logs[partition].view().advance(&appended.end);
-                world.ledger.ack(id, appended.base_offset)?;
+            for (id, base_offset) in submitted.acks {
+                world.ledger.ack(id, base_offset)?;
+                let has = |part: Option<Part>| part.is_some_and(|part| part.id == id);
                 for producer in &mut world.producers {
-                    producer.unacked.retain(|unacked| unacked.id != id);
+                    producer.unacked.retain(|sent| !has(sent.live) && !has(sent.delayed));
                 }
             }
         }
@@ -230,7 +245,7 @@ impl Life {
 
     /// Retention, or deletion by request; log starts are durable before anything is gone.
     fn delete(&mut self, world: &mut World) -> Result<(), Ended> {
-        let partition = usize::try_from(world.random.below(PARTITIONS as u64)).unwrap_or(0);
+        let partition = usize::try_from(world.random.below(LOGS as u64)).unwrap_or(0);
         let log = &mut self.logs[partition];
         if world.random.coin() {
             let (from, to) = (log.view().log_start(), log.view().high_watermark());
@@ -289,21 +304,43 @@ pub(super) fn note_checkpoint(logs: &[PartitionLog], known: &ByPartition<Partiti
     }
 }
 
-fn sizes(world: &mut World) -> (i64, usize) {
+/// The kind of batch that goes to the log and the journal at once.
+const PAIR: u64 = 2;
+
+/// A batch for the log (0), for the journal (1) or for both, noted as sent.
+fn compose(world: &mut World, partition: usize, kind: u64, sequence: i32) -> Unacked {
     let records = world.random.below(3).cast_signed() + 1;
-    let bytes = if world.random.one_in(10) { 5_000 } else { 400 };
-    (records, usize::try_from(world.random.below(bytes)).unwrap_or(0))
+    let group = (kind == PAIR).then_some(world.next_group);
+    world.next_group += 1;
+    world.tally.pairs += u64::from(group.is_some());
+    let mut part = |log: usize, records: i64| {
+        let most = if world.random.one_in(10) { 5_000 } else { 400 };
+        let bytes = usize::try_from(world.random.below(most)).unwrap_or(0);
+        world.tally.sent += 1;
+        Part { id: world.ledger.send(log, records, group), records, bytes }
+    };
+    // The live part of a mixed batch ends with its last live record.
+    let live = (kind != 1).then(|| part(partition, if kind == PAIR { 1 } else { records }));
+    let delayed = (kind != 0).then(|| part(partition + PARTITIONS, records));
+    Unacked { sequence, live, delayed }
 }
 
-fn row(partition: usize, header: &[u8; 61], records: bytes::Bytes) -> Row {
-    Row { tp: tp(partition), header: *header, records, in_segment: false }
+/// What a refusal means for the life: false if the disk had no room.
+fn refused(world: &World, error: AppendError, id: u64) -> Result<bool, Ended> {
+    match error {
+        AppendError::Storage(_) if !world.disk.has_crashed() => Ok(false),
+        AppendError::Storage(error) | AppendError::Failed(error) => Err(error.into()),
+        AppendError::Sequence(error) => {
+            Err(Broken::Recovery(format!("batch {id}: {error}")).into())
+        }
+    }
 }
 
 /// All of a log that is visible.
 pub(super) fn look(log: &PartitionLog) -> Result<RecoveredLog, ReadError> {
     let view = log.view();
     let found = read_all(view)?;
-    Ok(RecoveredLog { log_start: view.log_start(), log_end: view.log_end(), found })
+    Ok(RecoveredLog { log_start: view.log_start(), log_end: log.end().offset, found })
 }
 
 fn read_all(view: &Arc<PartitionView>) -> Result<Vec<Found>, ReadError> {
