@@ -38,6 +38,13 @@ impl Identity {
         let dir = data_dir.join(partition_dir_name(topic_name, tp.partition));
         Self { tp, topic_name: topic_name.to_owned(), dir }
     }
+
+    /// The directories whose entries lead to this one, from the data directory on: a journal lies
+    /// in its partition's directory, and may be there before any segment of that.
+    pub(crate) fn parents(&self) -> impl Iterator<Item = PathBuf> {
+        let levels = if self.tp.is_journal() { 3 } else { 1 };
+        self.dir.ancestors().skip(1).take(levels).map(Path::to_path_buf)
+    }
 }
 
 /// Kafka's name of a partition's directory. The topic name is taken to be legal.

@@ -1,15 +1,24 @@
 //! The delay journal of a partition, which is a partition log of its own: where it lies, and with
 //! what settings.
 //!
+//! Log and journal are opened one by one; then rows of the commit log are put back in their order,
+//! with [`PartitionLog::level`] before each; then [`super::pairs::cut`] is asked, and both are
+//! opened again if it says so; then [`PartitionLog::level`] and [`PartitionLog::merge_producers`],
+//! before the first checkpoint of both. A log without its journal must not be served: it would
+//! give tickets out again.
+//!
 //! Nothing in it ages: its owner deletes what the runs hold, by [`PartitionLog::delete_records`]
 //! up to an offset below which all is durable elsewhere, and [`PartitionLog::retain`]. Times in
 //! it are the broker's own, of acceptance. A format of its own was rejected: recovery, checkpoint,
 //! torn tails and rows of the commit log are those of every log, and proven there.
 //!
+//! [`PartitionLog::level`]: super::partition::PartitionLog::level
+//! [`PartitionLog::merge_producers`]: super::partition::PartitionLog::merge_producers
 //! [`PartitionLog::delete_records`]: super::partition::PartitionLog::delete_records
 //! [`PartitionLog::retain`]: super::partition::PartitionLog::retain
 
 use super::dir::Identity;
+use super::recover::OpenHint;
 use super::settings::LogSettings;
 
 /// The directory of what a partition has delayed, in the partition's own.
@@ -28,6 +37,12 @@ pub fn identity(partition: &Identity) -> Identity {
         topic_name: partition.topic_name.clone(),
         dir: partition.dir.join(DELAY_DIR).join(JOURNAL_DIR),
     }
+}
+
+/// What to open a journal with that is begun: its offsets start where its log has come to.
+#[must_use]
+pub fn begun_at(next_offset: i64) -> OpenHint {
+    OpenHint { log_start: next_offset, ..OpenHint::default() }
 }
 
 /// The settings of a journal whose segments are rolled at `segment_bytes`, beside those of its

@@ -108,7 +108,8 @@ impl PartitionView {
         for at in first.saturating_sub(1)..segments.len() {
             let segment = &segments[at];
             let (end_offset, end) = self.visible_end(&segments, at);
-            if offset >= end_offset && at + 1 < segments.len() && end == segment.size_bytes() {
+            let all_seen = at + 1 < segments.len() && end == segment.size_bytes();
+            if all_seen && (offset >= end_offset || end == 0) {
                 continue;
             }
             let tail = ReadHint { segment: segment.number(), offset: end_offset, position: end };

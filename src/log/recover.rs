@@ -160,10 +160,13 @@ impl PartitionLog {
 
 impl RecoveryReport {
     fn log(&self, identity: &Identity) {
-        let partition = dir::partition_dir_name(&identity.topic_name, identity.tp.partition);
+        let Identity { topic_name, tp, .. } = identity;
+        let partition = dir::partition_dir_name(topic_name, tp.source().partition);
+        let is_journal = tp.is_journal();
         if let Some(cut) = self.cut {
             tracing::warn!(
                 partition,
+                is_journal,
                 segment = cut.segment,
                 position = cut.position,
                 "cut {} bytes off the log's end: {}",
@@ -174,6 +177,7 @@ impl RecoveryReport {
         if let Some(from) = self.lost_from {
             tracing::error!(
                 partition,
+                is_journal,
                 "the log is damaged below its durable end: offsets from \
                 {from} on are missing; what is left is kept and served"
             );

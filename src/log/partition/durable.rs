@@ -2,7 +2,6 @@
 //! one at its end.
 
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::{EPOCHS_FILE, PartitionLog};
@@ -29,7 +28,7 @@ impl PartitionLog {
             }
             work.paths.push(self.dir.join(dir::METADATA_FILE));
             work.dirs.push(self.dir.to_path_buf());
-            work.dirs.extend(self.dir.parent().map(Path::to_path_buf));
+            work.dirs.extend(self.identity.parents());
             work.run(self.store.files())?;
             self.named = true;
         }
@@ -55,7 +54,7 @@ impl PartitionLog {
             work.dirs.push(self.dir.to_path_buf());
         }
         if dirty.parent {
-            work.dirs.extend(self.dir.parent().map(Path::to_path_buf));
+            work.dirs.extend(self.identity.parents());
         }
         work
     }
