@@ -28,7 +28,7 @@ def options(description):
 
 
 # So that a round sees journals sealed into runs, and runs merged.
-DELAY_SETTINGS = {"delay.journal.segment.bytes": 256 << 10}
+DELAY_SETTINGS = {"delay.journal.segment.bytes": 1 << 20}
 
 
 def settings(chosen, own):
