@@ -27,7 +27,8 @@ pub const MOST_OUTCOMES: usize = 10_000;
 pub enum Outcome {
     /// It was pending and will not be delivered.
     Cancelled,
-    /// It had been released, or passed as expired.
+    /// It had been released, or passed as expired. Said also of one that was cancelled before and
+    /// whose time has come since.
     TooLate,
     /// Nothing pending has that id or ticket, and nothing of late.
     Unknown,

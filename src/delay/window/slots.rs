@@ -33,6 +33,8 @@ const _: () = assert!(size_of::<Packed>() == 36);
 pub(super) struct Slots {
     base: i64,
     count: u32,
+    /// The last slot's ticket, above the base.
+    last: u32,
     /// Freed ones are empty.
     blocks: Vec<Vec<Packed>>,
     /// The first ticket of each block, above the base.
@@ -48,6 +50,7 @@ impl Slots {
         Self {
             base,
             count: 0,
+            last: 0,
             blocks: Vec::new(),
             firsts: Vec::new(),
             expires_at_ms: FxHashMap::default(),
@@ -88,7 +91,7 @@ impl Slots {
         if base_after_ms.is_none() {
             self.far_base_ms.insert(number, slot.base_timestamp_ms);
         }
-        self.count += 1;
+        (self.count, self.last) = (self.count + 1, ticket);
         number
     }
 
@@ -117,7 +120,7 @@ impl Slots {
         let number = self.lower_bound(ticket);
         let block = self.blocks.get((number / BLOCK_SLOTS) as usize)?;
         if block.is_empty() {
-            return Some(number);
+            return (ticket >= self.base && number < self.count).then_some(number);
         }
         let packed = block.get((number % BLOCK_SLOTS) as usize)?;
         (self.base + i64::from(packed.ticket) == ticket).then_some(number)
@@ -128,7 +131,8 @@ impl Slots {
         let Some(above) = ticket.checked_sub(self.base).filter(|above| *above >= 0) else {
             return 0;
         };
-        let Ok(above) = u32::try_from(above) else { return self.count };
+        let above = u32::try_from(above).ok().filter(|above| *above <= self.last);
+        let Some(above) = above else { return self.count };
         let Some(at) = self.firsts.partition_point(|first| *first <= above).checked_sub(1) else {
             return 0;
         };
