@@ -6,13 +6,29 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use klamm::base::ids::TopicPartition;
 use klamm::base::metrics::{Metrics, Text};
 use klamm::base::settings::Address;
+use klamm::delay::query::Ask;
+use klamm::ops::delays::{Asked, Delays, Place};
 use klamm::ops::http::{HttpServer, Probes, Scrape};
 use tokio::runtime::Runtime;
 
 fn loopback(port: u16) -> Address {
     Address { host: "127.0.0.1".into(), port }
+}
+
+/// A broker without partitions.
+struct Nothing;
+
+impl Delays for Nothing {
+    fn places(&self, _: Option<&str>) -> Vec<Place> {
+        Vec::new()
+    }
+
+    fn ask(&self, _: TopicPartition, _: Ask) -> Asked {
+        Box::pin(async { None })
+    }
 }
 
 struct Running {
@@ -36,6 +52,7 @@ fn start() -> Running {
             metrics.render(&mut text);
             Box::pin(async { text })
         }),
+        delays: Arc::new(Nothing),
     };
     let runtime = Runtime::new().unwrap();
     let server = runtime.block_on(HttpServer::start(&loopback(0), probes)).unwrap();
@@ -120,7 +137,7 @@ fn a_page_in_a_browser_cannot_command_the_broker() {
 fn a_taken_port_is_told_with_a_remedy() {
     let server = start();
     let metrics = Box::new(|| Box::pin(async { Text::default() }) as Scrape);
-    let probes = Probes { ready: Box::new(|| Ok(())), metrics };
+    let probes = Probes { ready: Box::new(|| Ok(())), metrics, delays: Arc::new(Nothing) };
     let runtime = Runtime::new().unwrap();
     let address = loopback(server.address.port());
     let error = runtime.block_on(HttpServer::start(&address, probes)).err().expect("taken");

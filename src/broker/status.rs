@@ -6,7 +6,11 @@ use std::time::Duration;
 
 use super::storage::Storage;
 use crate::api::groups::Groups;
+use crate::base::ids::TopicPartition;
 use crate::base::metrics::{CommitMetrics, CompactionMetrics, Metrics, Text, sampled};
+use crate::catalog::is_internal;
+use crate::delay::query::Ask;
+use crate::ops::delays::{Asked, Delays, Place};
 use crate::ops::http::Probes;
 use crate::ops::process::Usage;
 use crate::server::Gauges;
@@ -75,6 +79,7 @@ impl Status {
                 let status = Arc::clone(&metrics);
                 Box::pin(async move { status.render().await })
             }),
+            delays: Arc::clone(self) as Arc<dyn Delays>,
         }
     }
 
@@ -110,6 +115,22 @@ impl Status {
         }
         Usage::now().render(out);
         text
+    }
+}
+
+impl Delays for Status {
+    fn places(&self, topic: Option<&str>) -> Vec<Place> {
+        let served = self.serving.get().map(|serving| serving.registry.all()).unwrap_or_default();
+        let wanted = served.iter().filter(|partition| {
+            topic.map_or(!is_internal(&partition.topic_name), |topic| topic == partition.topic_name)
+        });
+        wanted.map(|p| Place { topic: p.topic_name.clone(), tp: p.tp }).collect()
+    }
+
+    fn ask(&self, tp: TopicPartition, ask: Ask) -> Asked {
+        let shards = self.serving.get().and_then(|serving| serving.shards.upgrade());
+        let reply = shards.map(|shards| shards.ask_delays(tp, ask));
+        Box::pin(async move { reply?.await.ok() })
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::config::ConfigCommand;
+use super::delay::DelayCommand;
 use super::group::GroupCommand;
 use super::topic::TopicCommand;
 
@@ -31,6 +32,11 @@ pub(super) enum Command {
     Group {
         #[command(subcommand)]
         command: GroupCommand,
+    },
+    /// Delayed records that wait for their time, over HTTP
+    Delay {
+        #[command(subcommand)]
+        command: DelayCommand,
     },
     /// Configs of topics, brokers and groups
     Config {

@@ -6,6 +6,7 @@
 mod args;
 mod client;
 mod config;
+mod delay;
 mod docs;
 pub mod exit;
 mod group;
@@ -50,6 +51,7 @@ pub fn run(
         },
         Command::Topic { command } => Action::Done(topic::run(&command)),
         Command::Group { command } => Action::Done(group::run(&command)),
+        Command::Delay { command } => Action::Done(delay::run(&command)),
         Command::Config { command } => Action::Done(config::run(&command)),
     }
 }

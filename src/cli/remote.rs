@@ -35,6 +35,16 @@ pub enum Output {
     Json,
 }
 
+impl Answer {
+    /// As it is printed.
+    pub fn shown(self, output: Output) -> String {
+        match output {
+            Output::Table => self.text,
+            Output::Json => format!("{:#}\n", self.json),
+        }
+    }
+}
+
 impl<T: Args> Remote<T> {
     /// Runs a command and prints its answer.
     pub fn run(
@@ -44,16 +54,14 @@ impl<T: Args> Remote<T> {
         let patience = Duration::from_secs(self.timeout);
         let mut client = Client::new(self.bootstrap_server.clone(), patience, Env::system());
         match command(&mut client, &self.asked) {
-            Ok(Answer { text, json }) => output::print(&match self.output {
-                Output::Table => text,
-                Output::Json => format!("{json:#}\n"),
-            }),
+            Ok(answer) => output::print(&answer.shown(self.output)),
             Err(error) => output::fail(&error.to_string(), error.exit()),
         }
     }
 }
 
-fn address(text: &str) -> Result<String, String> {
+/// Reads `HOST:PORT`.
+pub fn address(text: &str) -> Result<String, String> {
     let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
     match port.map(|(_, port)| port.parse::<u16>()) {
         Some(Ok(1..)) => Ok(text.to_owned()),

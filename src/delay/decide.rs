@@ -245,6 +245,21 @@ impl State {
         })
     }
 
+    /// The pending entry with this id, wherever it is.
+    ///
+    /// # Errors
+    /// Its record, or runs, could not be read.
+    pub fn pending_with_id(
+        &self,
+        id: &[u8],
+        stored: &mut impl Stored,
+    ) -> io::Result<Option<Taken>> {
+        Ok(match self.find_id(&Plan::default(), id, stored, false)? {
+            Hit::Pending { taken, .. } => Some(taken),
+            Hit::Late | Hit::Unknown => None,
+        })
+    }
+
     /// The pending entry with this id. `tell_late` asks for the difference between a target that
     /// is out and one that never was, which costs reading.
     fn find_id(
@@ -378,7 +393,10 @@ fn length(record: &[u8]) -> u32 {
 }
 
 /// Reads a record that has its length field.
-pub(super) fn parse(record: &[u8]) -> Result<Record<'_>, RecordError> {
+///
+/// # Errors
+/// It is none.
+pub fn parse(record: &[u8]) -> Result<Record<'_>, RecordError> {
     Records::new(record, 1).next().unwrap_or(Err(RecordError::Truncated(0)))
 }
 

@@ -120,8 +120,8 @@ pub struct Page {
 pub struct Pending {
     pub key: Key,
     /// As asked, epoch ms.
-    pub asked_ms: i64,
-    /// The record's own timestamp, epoch ms.
+    pub asked_due_ms: i64,
+    /// When the broker took it, epoch ms.
     pub accepted_ms: i64,
     pub expires_at_ms: Option<i64>,
     pub id: Option<Bytes>,

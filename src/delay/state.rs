@@ -17,7 +17,7 @@ use super::decide::Decision;
 use super::key::Key;
 use super::note::{Mark, Note, Totals};
 use super::victim::Taken;
-use super::window::{After, Slot, Snapshot, Window};
+use super::window::{After, Found, Slot, Snapshot, Window};
 
 /// Outcomes of cancels that are remembered.
 pub const MOST_OUTCOMES: usize = 10_000;
@@ -338,6 +338,22 @@ impl State {
             rest.next().map(|next| Source { base, next, rest })
         });
         Waiting { sources: sources.collect() }
+    }
+
+    /// Pending entries of windows, in no order.
+    pub fn waiting(&self) -> impl Iterator<Item = Slot> + '_ {
+        self.windows.iter().flat_map(Window::iter)
+    }
+
+    /// The pending entry of a window with this ticket, and the offset at which its journal
+    /// segment begins.
+    #[must_use]
+    pub fn entry(&self, ticket: i64) -> Option<(i64, Slot)> {
+        let window = self.windows.iter().rev().find(|window| window.base() <= ticket)?;
+        match window.find(ticket)? {
+            Found::Pending(slot) => Some((window.base(), slot)),
+            Found::Out(_) => None,
+        }
     }
 
     /// Windows by segment; the last one takes new entries.

@@ -1,4 +1,5 @@
-//! The operator's HTTP endpoint: health, metrics, and the frame for commands to come.
+//! The operator's HTTP endpoint: health, metrics, what is delayed (`delays/`), and the frame for
+//! commands to come.
 //!
 //! `GET /health/live` says that the process answers, `GET /health/ready` whether clients can use
 //! the broker (503 with the reason if not), `GET /metrics` the Prometheus text. Errors are JSON
@@ -23,6 +24,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::capped::Capped;
+use super::delays::{self, Delays};
 use crate::base::metrics::Text;
 use crate::base::settings::Address;
 
@@ -37,6 +39,7 @@ pub struct Probes {
     pub ready: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
     /// All metrics, within a bounded time.
     pub metrics: Box<dyn Fn() -> Scrape + Send + Sync>,
+    pub delays: Arc<dyn Delays>,
 }
 
 /// An error as clients get it.
@@ -126,7 +129,8 @@ fn router(probes: Arc<Probes>, hosts: Arc<Vec<String>>) -> Router {
                 "the path has other methods",
             )
         })
-        .with_state(probes)
+        .with_state(Arc::clone(&probes))
+        .merge(delays::routes(Arc::clone(&probes.delays)))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(middleware::from_fn_with_state(hosts, guard_writes))
 }
@@ -173,6 +177,11 @@ fn check_write(headers: &HeaderMap, hosts: &[String]) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn error(status: StatusCode, code: &'static str, message: impl Into<String>) -> ApiError {
+/// An error of the endpoint's own.
+pub(super) fn error(
+    status: StatusCode,
+    code: &'static str,
+    message: impl Into<String>,
+) -> ApiError {
     ApiError { status, code, message: message.into() }
 }

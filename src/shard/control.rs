@@ -10,6 +10,7 @@ use super::checkpointer::Collected;
 use super::registry::{Partition, TopicRules};
 use crate::base::fault::Fault;
 use crate::base::ids::TopicPartition;
+use crate::delay::query::{Answer, Ask};
 use crate::log::compact::swap::Replacement;
 use crate::log::producers::ProducerState;
 use crate::log::settings::LogSettings;
@@ -74,6 +75,8 @@ pub enum Control {
     },
     /// The idempotent producers of a partition; `None` if it is not here.
     Producers(TopicPartition, oneshot::Sender<Option<Vec<ProducerState>>>),
+    /// What an operator asks about a partition's delayed records.
+    Delays(TopicPartition, Ask, oneshot::Sender<Answer>),
     /// Stops coordinating: whoever waits for a coordinator is told, and so is who asks later.
     Resign,
     /// The partitions whose topics are to be compacted, with their last segments sealed where

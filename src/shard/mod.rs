@@ -36,6 +36,7 @@ use uuid::Uuid;
 use crate::base::fault::{Code, Fault};
 use crate::base::ids::TopicPartition;
 use crate::coord::group;
+use crate::delay::query;
 use append::AppendSet;
 use control::Control;
 use coordinator::Ask;
@@ -143,6 +144,23 @@ impl Shards {
         // A closed mailbox drops the message and with it the sender, which the receiver sees.
         let _ = self.mailboxes[partition.shard].send(ask);
         Ok(reply)
+    }
+
+    /// Asks about a partition's delayed records, and gives the receiver of the answer, which fails
+    /// if the partition is not here.
+    #[must_use]
+    pub fn ask_delays(
+        &self,
+        tp: TopicPartition,
+        ask: query::Ask,
+    ) -> oneshot::Receiver<query::Answer> {
+        let (answer, reply) = oneshot::channel();
+        if let Some(partition) = self.registry.get(tp) {
+            let ask = Message::Control(Control::Delays(tp, ask, answer));
+            // A closed mailbox drops the message and with it the sender, which the receiver sees.
+            let _ = self.mailboxes[partition.shard].send(ask);
+        }
+        reply
     }
 
     /// Sends a control message and gives the receiver of its answer, which fails only when the

@@ -220,6 +220,7 @@ impl Shard {
                 let hosted = self.hosted.get(&tp);
                 let _ = done.send(hosted.map(|h| h.log.producers().to_checkpoint()));
             }
+            Control::Delays(tp, ask, done) => self.answer_delays(tp, &ask, done),
             Control::Compactable(done) => {
                 let _ = done.send(self.compactable());
             }

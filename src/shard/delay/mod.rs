@@ -11,6 +11,7 @@ pub mod flight;
 mod load;
 mod open;
 mod payload;
+mod query;
 mod release;
 mod turns;
 

@@ -1,0 +1,301 @@
+//! What waits to be delivered, over HTTP: counts, a histogram by time until due, pages, cancel.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /api/v1/delays` | topics with their sums |
+//! | `GET /api/v1/delays/{topic}` | its sums, and its partitions |
+//! | `GET /api/v1/delays/{topic}/{partition}` | the partition's numbers |
+//! | `GET .../{topic}[/{partition}]/histogram` | records by time until due |
+//! | `GET .../{topic}[/{partition}]/pending?after=&id=&limit=` | records in order of delivery |
+//! | `DELETE .../{topic}/{partition}/pending/{ticket}` | `{"outcome":"cancelled"}` |
+//!
+//! A page ends with `next`, the `after` of the page behind it, or null. Times are epoch
+//! milliseconds. Shards are asked all at once for numbers and one after the other for pages, so
+//! that a page of a topic with many partitions takes no more memory than two.
+
+mod page;
+mod shapes;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::Json;
+use axum::routing::{delete, get};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::http::{ApiError, error};
+use crate::base::ids::{TopicPartition, Uuid};
+use crate::delay::query::{Answer, Ask, Histogram, MOST_LISTED, Summary};
+use crate::delay::state::Outcome;
+use page::{Cursor, Page};
+use shapes::{HistogramShape, PartitionShape, TopicShape};
+
+/// How long all shards together may take for one request.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Records of a page unless asked otherwise.
+const DEFAULT_LISTED: usize = 100;
+
+/// An answer on its way; `None` if the partition has gone.
+pub type Asked = Pin<Box<dyn Future<Output = Option<Answer>> + Send>>;
+
+/// A partition by its names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub topic: String,
+    pub tp: TopicPartition,
+}
+
+/// The partitions that are served, as this endpoint asks them.
+pub trait Delays: Send + Sync {
+    /// All partitions, or those of one topic, in no order.
+    fn places(&self, topic: Option<&str>) -> Vec<Place>;
+
+    /// Sends a question at once.
+    fn ask(&self, tp: TopicPartition, ask: Ask) -> Asked;
+}
+
+type Shared = State<Arc<dyn Delays>>;
+type Reply<T> = Result<Json<T>, ApiError>;
+
+/// The routes.
+pub(super) fn routes(delays: Arc<dyn Delays>) -> Router {
+    Router::new()
+        .route("/api/v1/delays", get(all))
+        .route("/api/v1/delays/{topic}", get(topic))
+        .route("/api/v1/delays/{topic}/histogram", get(topic_histogram))
+        .route("/api/v1/delays/{topic}/pending", get(topic_pending))
+        .route("/api/v1/delays/{topic}/{partition}", get(partition))
+        .route("/api/v1/delays/{topic}/{partition}/histogram", get(partition_histogram))
+        .route("/api/v1/delays/{topic}/{partition}/pending", get(partition_pending))
+        .route("/api/v1/delays/{topic}/{partition}/pending/{ticket}", delete(cancel))
+        .with_state(delays)
+}
+
+#[derive(Serialize)]
+struct All {
+    topics: Vec<TopicShape>,
+}
+
+async fn all(State(delays): Shared) -> Reply<All> {
+    let mut places = delays.places(None);
+    places.sort_unstable();
+    let asked = ask_each(&*delays, &places, &Ask::Summary);
+    in_time(async {
+        let summaries = summaries(asked).await?;
+        let names = places.iter().map(|place| (place.tp.topic_id, &place.topic));
+        let names: BTreeMap<Uuid, &String> = names.collect();
+        let mut topics: Vec<TopicShape> = summaries
+            .chunk_by(|a, b| a.0.topic_id == b.0.topic_id)
+            .map(|summaries| TopicShape::of(names[&summaries[0].0.topic_id], summaries))
+            .collect();
+        topics.sort_by(|a, b| a.topic.cmp(&b.topic));
+        Ok(All { topics })
+    })
+    .await
+}
+
+#[derive(Serialize)]
+struct WithPartitions {
+    #[serde(flatten)]
+    topic: TopicShape,
+    by_partition: Vec<PartitionShape>,
+}
+
+async fn topic(State(delays): Shared, Path(topic): Path<String>) -> Reply<WithPartitions> {
+    let asked = ask_each(&*delays, &places_of(&*delays, &topic)?, &Ask::Summary);
+    in_time(async {
+        let summaries = summaries(asked).await?;
+        let by_partition = summaries.iter().map(PartitionShape::of).collect();
+        Ok(WithPartitions { topic: TopicShape::of(&topic, &summaries), by_partition })
+    })
+    .await
+}
+
+type At = Result<Path<(String, i32)>, PathRejection>;
+
+async fn partition(State(delays): Shared, at: At) -> Reply<PartitionShape> {
+    let place = place(&*delays, at)?;
+    let asked = ask_each(&*delays, std::slice::from_ref(&place), &Ask::Summary);
+    in_time(async {
+        let summaries = summaries(asked).await?;
+        let first = summaries.first().ok_or_else(|| gone(&place.topic, place.tp.partition))?;
+        Ok(PartitionShape::of(first))
+    })
+    .await
+}
+
+async fn topic_histogram(
+    State(delays): Shared,
+    Path(topic): Path<String>,
+) -> Reply<HistogramShape> {
+    let asked = ask_each(&*delays, &places_of(&*delays, &topic)?, &Ask::Histogram);
+    in_time(histogram(asked)).await
+}
+
+async fn partition_histogram(State(delays): Shared, at: At) -> Reply<HistogramShape> {
+    let asked = ask_each(&*delays, &[place(&*delays, at)?], &Ask::Histogram);
+    in_time(histogram(asked)).await
+}
+
+/// What a page is asked for with.
+#[derive(Deserialize)]
+struct PageQuery {
+    after: Option<Cursor>,
+    id: Option<String>,
+    limit: Option<usize>,
+}
+
+type Wanted = Result<Query<PageQuery>, QueryRejection>;
+
+async fn topic_pending(
+    State(delays): Shared,
+    Path(topic): Path<String>,
+    wanted: Wanted,
+) -> Reply<Page> {
+    pending(&*delays, places_of(&*delays, &topic)?, wanted).await
+}
+
+async fn partition_pending(State(delays): Shared, at: At, wanted: Wanted) -> Reply<Page> {
+    pending(&*delays, vec![place(&*delays, at)?], wanted).await
+}
+
+async fn pending(delays: &dyn Delays, places: Vec<Place>, wanted: Wanted) -> Reply<Page> {
+    let Query(wanted) = wanted.map_err(|why| bad(why.body_text()))?;
+    let limit = wanted.limit.unwrap_or(DEFAULT_LISTED);
+    if !(1..=MOST_LISTED).contains(&limit) {
+        return Err(bad(format!("limit is {limit}; it must be from 1 to {MOST_LISTED}")));
+    }
+    let id = wanted.id.map(Bytes::from);
+    in_time(async {
+        let mut page = Page::new(limit);
+        for Place { tp, .. } in places {
+            let ask = page::ask(wanted.after, tp.partition, id.clone(), limit);
+            match delays.ask(tp, ask).await {
+                Some(Answer::Pending(found)) => page.add(tp.partition, found),
+                Some(other) => return Err(unavailable(other)),
+                None => {}
+            }
+        }
+        Ok(page)
+    })
+    .await
+}
+
+#[derive(Serialize)]
+struct Cancelled {
+    outcome: &'static str,
+}
+
+async fn cancel(
+    State(delays): Shared,
+    at: Result<Path<(String, i32, i64)>, PathRejection>,
+) -> Reply<Cancelled> {
+    let Path((topic, partition, ticket)) = at.map_err(|why| bad(why.body_text()))?;
+    let place = place(&*delays, Ok(Path((topic, partition))))?;
+    let asked = delays.ask(place.tp, Ask::Cancel { ticket });
+    in_time(async {
+        let name = format!("{partition}:{ticket} of {}", place.topic);
+        match asked.await {
+            Some(Answer::Cancel(Outcome::Cancelled)) => Ok(Cancelled { outcome: "cancelled" }),
+            Some(Answer::Cancel(Outcome::TooLate)) => {
+                let message = format!("{name} has been released already");
+                Err(error(StatusCode::CONFLICT, "too-late", message))
+            }
+            Some(Answer::Cancel(Outcome::Unknown)) => {
+                let message = format!("{name} is not pending");
+                Err(error(StatusCode::NOT_FOUND, "unknown", message))
+            }
+            Some(other) => Err(unavailable(other)),
+            None => Err(gone(&place.topic, partition)),
+        }
+    })
+    .await
+}
+
+/// A topic's partitions in order.
+fn places_of(delays: &dyn Delays, topic: &str) -> Result<Vec<Place>, ApiError> {
+    let mut places = delays.places(Some(topic));
+    if places.is_empty() {
+        let message = format!("there is no topic {topic}");
+        return Err(error(StatusCode::NOT_FOUND, "unknown-topic", message));
+    }
+    places.sort_unstable();
+    Ok(places)
+}
+
+fn place(delays: &dyn Delays, at: At) -> Result<Place, ApiError> {
+    let Path((topic, partition)) = at.map_err(|why| bad(why.body_text()))?;
+    let mut places = places_of(delays, &topic)?.into_iter();
+    places.find(|place| place.tp.partition == partition).ok_or_else(|| gone(&topic, partition))
+}
+
+/// All questions are under way before the first answer is waited for.
+fn ask_each(delays: &dyn Delays, places: &[Place], ask: &Ask) -> Vec<(TopicPartition, Asked)> {
+    places.iter().map(|place| (place.tp, delays.ask(place.tp, ask.clone()))).collect()
+}
+
+async fn summaries(
+    asked: Vec<(TopicPartition, Asked)>,
+) -> Result<Vec<(TopicPartition, Summary)>, ApiError> {
+    let mut summaries = Vec::with_capacity(asked.len());
+    for (tp, asked) in asked {
+        match asked.await {
+            Some(Answer::Summary(summary)) => summaries.push((tp, summary)),
+            Some(other) => return Err(unavailable(other)),
+            None => {}
+        }
+    }
+    Ok(summaries)
+}
+
+async fn histogram(asked: Vec<(TopicPartition, Asked)>) -> Result<HistogramShape, ApiError> {
+    let mut sum: Option<Histogram> = None;
+    for (_, asked) in asked {
+        match asked.await {
+            Some(Answer::Histogram(one)) => match &mut sum {
+                Some(sum) => sum.merge(&one),
+                None => sum = Some(one),
+            },
+            Some(other) => return Err(unavailable(other)),
+            None => {}
+        }
+    }
+    Ok(HistogramShape::of(&sum.unwrap_or_default()))
+}
+
+async fn in_time<T>(answer: impl Future<Output = Result<T, ApiError>>) -> Reply<T> {
+    match tokio::time::timeout(PATIENCE, answer).await {
+        Ok(answer) => answer.map(Json),
+        Err(_) => {
+            let message = "the shards did not answer in time";
+            Err(error(StatusCode::SERVICE_UNAVAILABLE, "timed-out", message))
+        }
+    }
+}
+
+fn bad(message: impl Into<String>) -> ApiError {
+    error(StatusCode::BAD_REQUEST, "bad-request", message)
+}
+
+fn gone(topic: &str, partition: i32) -> ApiError {
+    let message = format!("topic {topic} has no partition {partition}");
+    error(StatusCode::NOT_FOUND, "unknown-partition", message)
+}
+
+/// An answer that is none.
+fn unavailable(answer: Answer) -> ApiError {
+    let message = match answer {
+        Answer::Unavailable(why) => why,
+        _ => "the shard answered another question".to_owned(),
+    };
+    error(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
+}
