@@ -74,7 +74,7 @@ pub fn run(seed: u64, syncs_lie: bool) -> Result<Tally, String> {
     disk.sync_dir(Path::new("/data")).map_err(|error| error.to_string())?;
     disk.sync_dir(Path::new("/")).map_err(|error| error.to_string())?;
     let (now, next) = (State::default(), State::default());
-    let random = Random::new(seed ^ 0x72_756e_73);
+    let random = Random::new(seed ^ 0x7275_6e73);
     let mut world = World { disk, random, now, next, ticket: 0, tally: Tally::default() };
     for _ in 0..LIVES {
         world.live(syncs_lie);

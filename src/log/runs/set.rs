@@ -80,7 +80,7 @@ impl Runs {
     pub fn find_id(
         &self,
         id: &[u8],
-        pending: impl Fn(Key) -> bool,
+        mut pending: impl FnMut(Key) -> bool,
     ) -> Result<Option<OwnedEntry>, RunError> {
         let mut found: Option<OwnedEntry> = None;
         for run in self.runs.iter().rev() {
