@@ -72,6 +72,7 @@ struct Threads {
     committer: JoinHandle<()>,
     checkpointer: JoinHandle<Result<(), checkpointer::CheckpointFailed>>,
     cleaner: Cleaner,
+    sealer: JoinHandle<()>,
     bell: Bell,
     closing: Arc<AtomicBool>,
     /// Every partition was opened.
@@ -121,6 +122,7 @@ impl Storage {
         }
         drop(metadata);
         threads.cleaner.stop();
+        shards.delay().close();
         commits.close();
         let committed = threads.committer.join().is_ok() && !failed.is_set();
         threads.closing.store(true, Ordering::Release);
@@ -132,6 +134,7 @@ impl Storage {
         let checkpointed = matches!(threads.checkpointer.join(), Ok(Ok(())));
         shards.close();
         let joined = threads.shards.into_iter().all(|thread| thread.join().is_ok());
+        let joined = threads.sealer.join().is_ok() && joined;
         drop(shards);
         // The worker's host holds the shards; it ends now that the last handle is gone.
         let stored = matches!(threads.metadata.join(), Ok(Ok(())));
@@ -231,6 +234,7 @@ fn start(
         shard.coordinate_groups(hosting);
     }
     let (shards, shard_threads) = Shards::start(shards, registry);
+    let sealer = shards.delay().start(Arc::new(LocalFiles))?;
     let dying = failed.clone();
     let committer = committer::spawn(committer, move |reason| dying.set(reason))?;
     let closing = Arc::new(AtomicBool::new(false));
@@ -271,6 +275,7 @@ fn start(
     })?;
     let threads = Threads {
         cleaner,
+        sealer,
         shards: shard_threads,
         metadata: metadata_thread,
         committer,

@@ -356,6 +356,17 @@ impl State {
         }
     }
 
+    /// As [`State::after`] W, and beside it the tickets of entries in runs that are out.
+    pub fn upcoming(&mut self) -> (Waiting<'_>, &RoaringTreemap) {
+        let w = self.w;
+        let sources = self.windows.iter_mut().filter_map(|window| {
+            let base = window.base();
+            let mut rest = window.after(w);
+            rest.next().map(|next| Source { base, next, rest })
+        });
+        (Waiting { sources: sources.collect() }, &self.cancelled)
+    }
+
     /// Windows by segment; the last one takes new entries.
     pub(super) const fn windows(&self) -> &VecDeque<Window> {
         &self.windows

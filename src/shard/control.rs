@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::checkpointer::Collected;
+use super::delay::sealer::Done;
 use super::registry::{Partition, TopicRules};
 use crate::base::fault::Fault;
 use crate::base::ids::TopicPartition;
@@ -84,6 +85,8 @@ pub enum Control {
     Compactable(oneshot::Sender<Vec<Compactable>>),
     /// Puts a compacted segment in place; `false` if the log has changed too much for it.
     Replace(TopicPartition, Replacement, oneshot::Sender<io::Result<bool>>),
+    /// A job on a partition's runs is done.
+    Sealed(Box<Done>),
     /// What changed since the last checkpoint.
     Checkpoint(oneshot::Sender<Collected>),
     /// Closes all logs: nothing is appended any more.

@@ -13,6 +13,7 @@ use super::Shards;
 use super::checkpointer::{Collected, Sources};
 use super::control::{Control, Opening};
 use super::coordinator::cluster::info;
+use super::delay::limits::DelayLimits;
 use super::metadata::PartitionHost;
 use super::registry::{Partition, TopicRules};
 use crate::base::fault::{Code, Fault};
@@ -61,7 +62,9 @@ impl Defaults {
     fn rules(&self, topic: &TopicSettings) -> TopicRules {
         let batch = self.batch_rules(topic);
         let delay = DelayRules::of(&topic.delay);
-        TopicRules { batch, delay, min_insync_replicas: topic.min_insync_replicas }
+        let delay_limits = DelayLimits::of(&topic.delay);
+        let min_insync_replicas = topic.min_insync_replicas;
+        TopicRules { batch, delay, delay_limits, min_insync_replicas }
     }
 
     fn batch_rules(&self, topic: &TopicSettings) -> BatchRules {

@@ -159,7 +159,11 @@ impl Shard {
         if let Some(partition) = self.deps.registry.remove(opening.tp) {
             partition.view.close();
         }
-        if self.hosted.remove(&opening.tp).is_some() {
+        if let Some(hosted) = self.hosted.remove(&opening.tp) {
+            if let Some(delay) = hosted.delay {
+                delay.drop_pending(&opening.topic_name, opening.tp.partition);
+            }
+            self.delays.forget(opening.tp);
             self.removed.extend([opening.tp, opening.tp.journal()]);
             self.with_groups(|groups, _| groups.remove(opening.tp));
         }
@@ -245,7 +249,7 @@ impl Shard {
         let mut collected = Collected::default();
         collected.removed.append(&mut self.removed);
         for (_, hosted) in self.hosted.drain() {
-            let journal = hosted.delay.map(|delay| delay.journal);
+            let journal = hosted.delay.map(|delay| delay.into_journal());
             for log in std::iter::once(hosted.log).chain(journal) {
                 match log.close() {
                     Ok((checkpoint, work)) => {

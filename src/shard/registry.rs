@@ -6,6 +6,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 
+use super::delay::limits::DelayLimits;
 use crate::base::ids::TopicPartition;
 use crate::delay::rules::DelayRules;
 use crate::log::validate::BatchRules;
@@ -29,6 +30,7 @@ pub struct Partition {
 pub struct TopicRules {
     pub batch: BatchRules,
     pub delay: DelayRules,
+    pub delay_limits: DelayLimits,
     /// Of the replicas that `acks=all` waits for there is one, so a higher number refuses it
     /// (`min.insync.replicas`).
     pub min_insync_replicas: i32,

@@ -161,6 +161,7 @@ impl Shard {
         self.submit_round();
         self.release_due();
         self.submit_round();
+        self.seal_due();
         self.housekeep();
     }
 
@@ -227,6 +228,7 @@ impl Shard {
             Control::Replace(tp, replacement, done) => {
                 let _ = done.send(self.replace(tp, &replacement));
             }
+            Control::Sealed(done) => self.sealed(*done),
             Control::Checkpoint(done) => {
                 let _ = done.send(self.checkpoint());
             }
@@ -260,6 +262,9 @@ impl Shard {
             match hosted.log.retain(now_ms) {
                 Ok(deleted) => hosted.changed |= !deleted.is_empty(),
                 Err(error) => report(&hosted.partition, &error, "retention has to wait"),
+            }
+            if let Some(delay) = &mut hosted.delay {
+                delay.journal_retain(now_ms);
             }
         }
     }

@@ -90,6 +90,13 @@ impl Merge {
         Ok(None)
     }
 
+    /// No entry is left below this key; `None` if none is left at all. Touches no file. Above the
+    /// limit of a [`Merge::peek`] that found nothing.
+    #[must_use]
+    pub fn bound(&self) -> Option<Key> {
+        self.heap.peek().map(|Reverse((bound, _))| *bound)
+    }
+
     /// The entry that [`Merge::peek`] told of.
     #[must_use]
     #[inline]

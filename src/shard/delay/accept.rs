@@ -13,7 +13,8 @@ use crate::base::ids::TopicPartition;
 use crate::base::settings::Durability;
 use crate::delay::decide::Decision;
 use crate::delay::ids::hash64;
-use crate::delay::state::Put;
+use crate::delay::note::Totals;
+use crate::delay::state::{Put, State};
 use crate::log::error::AppendError;
 use crate::log::partition::Appended;
 use crate::log::validate::divert::{Entry, What};
@@ -66,6 +67,14 @@ impl Shard {
             unreachable!("a batch was accepted into its journal")
         };
         delays.turns.arm(tp, delay.next_due_ms());
+        if delay.count_window(&deps.delay)
+            && let Err(error) = delay.close_window()
+        {
+            tracing::warn!(journal = ?tp, %error, "the window of delayed records goes on growing");
+        }
+        if delay.has_sealing() {
+            delays.has_unsealed(tp);
+        }
         let (end, journal_end) = (log.end(), delay.journal.end());
         if deps.durability == Durability::PageCache {
             delay.journal.view().advance(&journal_end);
@@ -130,6 +139,10 @@ impl Hosted {
     fn decide(&mut self, batch: &mut Delayed, accepted_ms: i64) -> Result<Decisions, Refused> {
         let delay = self.delay.as_mut().expect("it was begun");
         delay.align(&mut self.log);
+        let pending = delay.state.as_ref().map_or_else(Totals::default, State::pending);
+        let limits = self.partition.rules.load().delay_limits;
+        let records = batch.diverted.entries.len() as u64;
+        limits.admit(pending, records, batch.diverted.batch.size_bytes() as u64)?;
         let base_offset = delay.journal.next_offset();
         let partition = self.partition.tp.partition;
         let decisions = delay.decide(partition, &batch.diverted, base_offset, accepted_ms)?;

@@ -1,6 +1,7 @@
 //! What the delayed records of a batch do to those that are pending: asked of the machine before
 //! anything is written, and noted in the batch that is.
 
+use std::cell::RefCell;
 use std::io;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use crate::delay::decide::{Asked, Decision, InRun, Place, Plan, Refusal, Stored,
 use crate::delay::key::Key;
 use crate::delay::release::with_notes;
 use crate::log::partition::PartitionLog;
+use crate::log::runs::{OwnedEntry, Runs};
 use crate::log::validate::ValidBatch;
 use crate::log::validate::divert::{self, Diverted, Entry};
 use crate::shard::tally::Refused;
@@ -21,6 +23,7 @@ pub(super) type Decisions = Option<Vec<Decision>>;
 /// Records of one partition on disk.
 pub(super) struct OnDisk<'a> {
     pub(super) journal: &'a PartitionLog,
+    pub(super) runs: Option<&'a Runs>,
 }
 
 impl Stored for OnDisk<'_> {
@@ -33,15 +36,26 @@ impl Stored for OnDisk<'_> {
     fn with_id(
         &mut self,
         _hash: u64,
-        _id: &[u8],
-        _wanted: &mut dyn FnMut(Key) -> bool,
+        id: &[u8],
+        wanted: &mut dyn FnMut(Key) -> bool,
     ) -> io::Result<Option<InRun>> {
-        Ok(None)
+        let Some(runs) = self.runs else { return Ok(None) };
+        let wanted = RefCell::new(wanted);
+        let found = runs.find_id(id, |key| (wanted.borrow_mut())(key));
+        Ok(found.map_err(io::Error::other)?.map(in_run))
     }
 
-    fn with_ticket(&mut self, _ticket: i64) -> io::Result<Option<InRun>> {
-        Ok(None)
+    fn with_ticket(&mut self, ticket: i64) -> io::Result<Option<InRun>> {
+        let Some(runs) = self.runs else { return Ok(None) };
+        let Some(found) = runs.find_ticket(ticket).map_err(io::Error::other)? else {
+            return Ok(None);
+        };
+        Ok(runs.get(found.key).map_err(io::Error::other)?.map(in_run))
     }
+}
+
+fn in_run(entry: OwnedEntry) -> InRun {
+    InRun { key: entry.key, record: entry.record }
 }
 
 impl Delay {
@@ -64,7 +78,8 @@ impl Delay {
             return Ok(None);
         }
         let records = diverted.batch.records();
-        let mut on_disk = OnDisk { journal: &self.journal };
+        let runs = self.sealed.as_ref().map(|sealed| &sealed.runs);
+        let mut on_disk = OnDisk { journal: &self.journal, runs };
         let mut plan = Plan::default();
         for entry in &diverted.entries {
             let (at, end) = (entry.at as usize, (entry.at + entry.bytes) as usize);

@@ -2,12 +2,16 @@
 //! served.
 
 use std::io;
+use std::sync::Arc;
 
 use super::Delay;
+use super::seal::Sealed;
+use crate::delay::note::Totals;
 use crate::delay::replay::JournalError;
-use crate::delay::state::State;
+use crate::delay::state::{AtSeal, State};
+use crate::log::runs::{Manifest, ManifestError, Runs};
 use crate::log::segment::SegmentView;
-use crate::shard::worker::Shard;
+use crate::shard::worker::{Shard, ShardDeps};
 use crate::wire::batch::{BatchHeader, HEADER_BYTES};
 
 /// Bytes of the journal that are read at a time, unless a batch is larger.
@@ -18,6 +22,8 @@ const READ_BYTES: usize = 4 << 20;
 pub(super) enum LoadError {
     #[error(transparent)]
     Io(#[from] io::Error),
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
     #[error(transparent)]
     Journal(#[from] JournalError),
     #[error("the journal's segment {segment} ends inside a batch at byte {position}")]
@@ -31,13 +37,14 @@ impl Shard {
         let Self { hosted, delays, deps, .. } = self;
         for (tp, hosted) in hosted.iter_mut() {
             let Some(delay) = &mut hosted.delay else { continue };
-            if let Err(error) = delay.load() {
+            if let Err(error) = delay.load(deps) {
                 let (topic, partition) = (&hosted.partition.topic_name, tp.partition);
                 tracing::error!(topic, partition, %error,
                     "delayed records are neither taken nor released until the next start");
             }
             let clock_ms = delay.state.as_ref().map_or(0, State::clock_ms);
             deps.delay.raise_clock(clock_ms);
+            delays.has_unsealed(*tp);
             delays.turns.arm(*tp, delay.next_due_ms());
         }
     }
@@ -48,11 +55,27 @@ impl Delay {
     ///
     /// # Errors
     /// See [`LoadError`].
-    fn load(&mut self) -> Result<(), LoadError> {
-        let mut state = State::empty(self.journal.view().log_start());
-        for segment in self.journal.view().segments().iter() {
+    fn load(&mut self, deps: &ShardDeps) -> Result<(), LoadError> {
+        let files = deps.store.files_shared();
+        let manifest = Manifest::read(&*files, &self.dir)?.unwrap_or_default();
+        let runs = Runs::open(files, &self.dir, &manifest)?;
+        let (records, bytes) = (manifest.pending_records, manifest.pending_bytes);
+        let mut state = State::at(AtSeal {
+            below: manifest.sealed,
+            w: manifest.released,
+            pending: Totals { records, bytes },
+            cancelled: manifest.cancelled.clone(),
+            clock_ms: manifest.clock_ms,
+        });
+        // A crash may have left segments that a run stands for already.
+        let segments = self.journal.view().segments();
+        let unsealed = |segment: &&Arc<SegmentView>| segment.base_offset() >= manifest.sealed;
+        for segment in segments.iter().filter(unsealed) {
             replay(&mut state, segment)?;
         }
+        self.trim(deps, manifest.sealed);
+        let next = runs.after(state.w());
+        self.sealed = Some(Sealed::new(manifest, runs, next));
         self.state = Some(state);
         Ok(())
     }

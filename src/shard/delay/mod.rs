@@ -8,21 +8,28 @@
 mod accept;
 mod decide;
 pub mod flight;
+pub mod limits;
 mod load;
 mod open;
 mod payload;
 mod query;
 mod release;
+mod seal;
+pub mod sealer;
 mod turns;
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::base::env::Env;
 use crate::base::ids::TopicPartition;
 use crate::base::settings::DelayStoreSettings;
 use crate::delay::clock::ReleaseClock;
+use crate::delay::note::Totals;
 use crate::delay::state::State;
 use crate::log::error::AppendError;
 use crate::log::journal;
@@ -31,10 +38,15 @@ use crate::log::settings::LogSettings;
 use crate::log::validate::ValidBatch;
 use crate::shard::mailbox::Mailbox;
 use crate::shard::worker::{Message, ShardDeps};
+use crate::store::Files;
 use parking_lot::Mutex;
+use rustc_hash::FxHashSet;
 
 pub(super) use accept::Delayed;
 use flight::Flight;
+use limits::Rates;
+use seal::Sealed;
+use sealer::Sealer;
 use turns::Turns;
 
 /// What all shards share for delayed delivery.
@@ -42,6 +54,10 @@ pub struct DelayShared {
     pub settings: DelayStoreSettings,
     env: Env,
     clock: Mutex<ReleaseClock>,
+    sealer: Sealer,
+    rates: Rates,
+    /// Memory of the windows that take new entries, of all shards.
+    open_window_bytes: AtomicUsize,
 }
 
 impl DelayShared {
@@ -49,7 +65,27 @@ impl DelayShared {
     pub fn new(settings: DelayStoreSettings, env: &Env) -> Arc<Self> {
         let max_step_ms = settings.clock_max_step_ms;
         let clock = ReleaseClock::start(env.wall_ms(), env.boottime(), 0, max_step_ms);
-        Arc::new(Self { settings, env: env.clone(), clock: Mutex::new(clock) })
+        Arc::new(Self {
+            settings,
+            env: env.clone(),
+            clock: Mutex::new(clock),
+            rates: Rates::new(settings.release_max, env.monotonic()),
+            sealer: Sealer::default(),
+            open_window_bytes: AtomicUsize::new(0),
+        })
+    }
+
+    /// Starts the thread that writes runs. It ends after [`DelayShared::close`].
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn start(&self, files: Arc<dyn Files>) -> io::Result<JoinHandle<()>> {
+        self.sealer.spawn(files)
+    }
+
+    /// No more runs are begun.
+    pub fn close(&self) {
+        self.sealer.close();
     }
 
     /// The release clock, epoch ms.
@@ -77,11 +113,19 @@ pub(super) struct DelayHost {
     flight: Arc<Flight>,
     /// Partitions whose next release waits for a landing.
     grounded: Vec<TopicPartition>,
+    /// Partitions whose files may have something to be done.
+    unsealed: FxHashSet<TopicPartition>,
     /// Scratch space for records that are read back.
     buffer: Vec<u8>,
 }
 
 impl DelayHost {
+    /// The partition is gone.
+    pub(super) fn forget(&mut self, tp: TopicPartition) {
+        self.turns.arm(tp, None);
+        self.unsealed.remove(&tp);
+    }
+
     /// The moment at which something is due, by the release clock.
     pub(super) fn next_due_ms(&self) -> Option<i64> {
         self.turns.next_due_ms()
@@ -89,7 +133,13 @@ impl DelayHost {
 
     pub(super) fn new(mailbox: &Arc<Mailbox<Message>>) -> Self {
         let flight = Flight::new(Arc::clone(mailbox));
-        Self { turns: Turns::default(), flight, grounded: Vec::new(), buffer: Vec::new() }
+        Self {
+            turns: Turns::default(),
+            flight,
+            grounded: Vec::new(),
+            unsealed: FxHashSet::default(),
+            buffer: Vec::new(),
+        }
     }
 }
 
@@ -100,12 +150,15 @@ pub(super) struct Delay {
     dir: PathBuf,
     /// Nothing while the journal can't be read: nothing is accepted or released then.
     state: Option<State>,
+    sealed: Option<Sealed>,
+    /// What it has added to [`DelayShared::open_window_bytes`].
+    counted_bytes: usize,
 }
 
 impl Delay {
     fn new(journal: PartitionLog, log: &PartitionLog) -> Self {
         let dir = log.identity().dir.join(journal::DELAY_DIR);
-        Self { journal, dir, state: None }
+        Self { journal, dir, state: None, sealed: None, counted_bytes: 0 }
     }
 
     pub(super) fn configure(&mut self, deps: &ShardDeps, partition: &LogSettings) {
@@ -124,6 +177,62 @@ impl Delay {
 
     /// When its first entry is due, in epoch milliseconds.
     pub(super) fn next_due_ms(&mut self) -> Option<i64> {
-        Some(self.state.as_mut()?.first()?.due_ms)
+        let sealed = self.sealed.as_ref().and_then(|sealed| sealed.next.bound());
+        let first = self.state.as_mut()?.first();
+        Some(sealed.into_iter().chain(first).min()?.due_ms)
+    }
+
+    /// Deletes segments of the journal that runs stand for.
+    pub(super) fn journal_retain(&mut self, now_ms: i64) {
+        if let Err(error) = self.journal.retain(now_ms) {
+            tracing::warn!(journal = ?self.journal.identity().tp, %error, "to be tried again");
+        }
+    }
+
+    /// Ends the partition's job and gives its journal to be closed.
+    pub(super) fn into_journal(self) -> PartitionLog {
+        if let Some(sealed) = &self.sealed {
+            sealed.hold.end();
+        }
+        self.journal
+    }
+
+    /// The partition is deleted, and with it what waits in it.
+    pub(super) fn drop_pending(self, topic: &str, partition: i32) {
+        let pending = self.state.as_ref().map_or_else(Totals::default, State::pending);
+        if pending.records > 0 {
+            let Totals { records, bytes } = pending;
+            tracing::warn!(
+                topic,
+                partition,
+                records,
+                bytes,
+                "delayed records are dropped with their topic"
+            );
+        }
+        drop(self.into_journal());
+    }
+
+    /// Counts the memory of the open window; returns whether all of them together are so large
+    /// that some have to be closed.
+    fn count_window(&mut self, shared: &DelayShared) -> bool {
+        let bytes = self.state.as_ref().map_or(0, State::open_window_bytes);
+        let before = std::mem::replace(&mut self.counted_bytes, bytes);
+        let all = &shared.open_window_bytes;
+        let sum = match bytes.checked_sub(before) {
+            Some(more) => all.fetch_add(more, Ordering::Relaxed) + more,
+            None => all.fetch_sub(before - bytes, Ordering::Relaxed) - (before - bytes),
+        };
+        sum as u64 > shared.settings.journal_window_bytes / 2
+    }
+
+    /// Closes the journal's segment, and with it the window.
+    fn close_window(&mut self) -> io::Result<()> {
+        if self.journal.seal()?
+            && let (Some(segment), Some(state)) = (self.journal.end().segment(), &mut self.state)
+        {
+            state.roll(segment.base_offset());
+        }
+        Ok(())
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::Delay;
+use super::seal::Sealed;
 use crate::base::ids::TopicPartition;
 use crate::delay::state::State;
 use crate::log::dir::{self, Identity};
@@ -15,6 +16,7 @@ use crate::log::journal;
 use crate::log::pairs;
 use crate::log::partition::PartitionLog;
 use crate::log::recover::OpenHint;
+use crate::log::runs::{Manifest, Runs};
 use crate::shard::registry::Partition;
 use crate::shard::worker::{Hosted, ShardDeps};
 
@@ -58,7 +60,14 @@ impl Delay {
         let journal = open_journal(deps, log, identity, OpenHint::default())?;
         let mut delay = Box::new(Self::new(journal, log));
         delay.align(log);
-        delay.state = Some(State::empty(delay.journal.next_offset()));
+        // Leftovers of a job that outlived another topic of this name are not this one's.
+        let manifest = Manifest::default();
+        let runs = Runs::open(deps.store.files_shared(), &delay.dir, &manifest)
+            .map_err(|source| LogError::Io { path: delay.dir.clone(), source })?;
+        let state = State::empty(delay.journal.next_offset());
+        let next = runs.after(state.w());
+        delay.sealed = Some(Sealed::new(manifest, runs, next));
+        delay.state = Some(state);
         Ok(delay)
     }
 

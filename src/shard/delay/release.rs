@@ -6,11 +6,17 @@
 //! no consumer sees a record that a crash could still take.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
+use roaring::RoaringTreemap;
+
 use super::flight::JournalEnd;
+use super::limits::Bounds;
 use super::payload::{self, Place};
+use super::seal::Sealed;
 use super::{Delay, DelayHost};
+use crate::base::crash_point;
 use crate::base::settings::Durability;
 use crate::delay::key::Key;
 use crate::delay::note::{Mark, Note, Totals};
@@ -19,6 +25,7 @@ use crate::delay::state::State;
 use crate::delay::window::Slot;
 use crate::log::error::AppendError;
 use crate::log::partition::PartitionLog;
+use crate::log::runs::{Merge, Ticket};
 use crate::log::validate::{CompressionRule, ValidBatch};
 use crate::shard::committer::{Submission, Submitted};
 use crate::shard::landing::{Landing, Parked};
@@ -27,7 +34,7 @@ use crate::shard::registry::Partition;
 use crate::shard::worker::{Hosted, Shard, ShardDeps, report};
 use crate::wire::compression::Codec;
 
-/// Bytes of one chunk, unless a single record is larger; and of one round.
+/// Bytes of one chunk, unless a single record is larger, and of one round.
 const CHUNK_BYTES: usize = 1 << 20;
 /// Entries of one chunk.
 const CHUNK_ENTRIES: usize = 16 << 10;
@@ -37,6 +44,7 @@ const PARTITIONS_PER_ROUND: usize = 64;
 const RETRY_MS: i64 = 1_000;
 
 /// Why a partition is not served further now.
+#[derive(Clone, Copy)]
 enum Pause {
     /// The first entry is due then, or nothing waits.
     Until(Option<i64>),
@@ -57,14 +65,50 @@ impl Done {
     }
 }
 
+/// A record that goes out.
+struct Leaving {
+    ticket: i64,
+    asked_due_ms: i64,
+    base_timestamp_ms: i64,
+    stored: Stored,
+}
+
+/// Where its bytes are.
+enum Stored {
+    Window(Place),
+    /// In [`Chunk::from_runs`].
+    Run(Range<usize>),
+}
+
 /// What goes out together.
 struct Chunk {
-    /// In order of delivery, each with the base offset of its journal segment.
-    entries: Vec<(i64, Slot)>,
-    w: Key,
+    /// In order of delivery.
+    entries: Vec<Leaving>,
+    from_runs: Vec<u8>,
+    /// Up to here all is out then; nothing if there is nothing to do.
+    w: Option<Key>,
+    bytes: usize,
     released: Totals,
     expired: Totals,
     pause: Pause,
+}
+
+impl Chunk {
+    fn pass(&mut self, key: Key, expires_at_ms: i64, bytes: u32, now_ms: i64) -> bool {
+        self.w = Some(key);
+        let is_expired = expires_at_ms <= now_ms;
+        let totals = if is_expired { &mut self.expired } else { &mut self.released };
+        totals.add(bytes);
+        if !is_expired {
+            self.bytes += bytes as usize;
+        }
+        !is_expired
+    }
+
+    fn is_full_for(&self, bytes: usize, most: Bounds) -> bool {
+        let is_large = self.bytes > 0 && self.bytes + bytes > most.bytes;
+        is_large || self.entries.len() >= most.records
+    }
 }
 
 impl Shard {
@@ -88,6 +132,9 @@ impl Shard {
                 }
                 Err(error) => {
                     report(&hosted.partition, &error, "delayed records have to wait");
+                    if let Some(delay) = &mut hosted.delay {
+                        delay.rewind();
+                    }
                     delays.turns.arm(tp, Some(now_ms.saturating_add(RETRY_MS)));
                 }
             }
@@ -119,6 +166,17 @@ struct Turn<'a> {
 impl Turn<'_> {
     fn serve(self, hosted: &mut Hosted, most_bytes: usize) -> io::Result<Done> {
         let Some(delay) = &mut hosted.delay else { return Ok(Done::nothing(Pause::Until(None))) };
+        let tp = hosted.partition.tp;
+        let rate = hosted.partition.rules.load().delay_limits.release_max;
+        let now = self.deps.env.monotonic();
+        let rates = &self.deps.delay.rates;
+        let wait = rates.wait(tp.topic_id, rate, now);
+        if !wait.is_zero() {
+            let wait_ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX).saturating_add(1);
+            let open_ms = self.now_ms.saturating_add(wait_ms);
+            return Ok(Done::nothing(Pause::Until(Some(open_ms))));
+        }
+        let most = rates.bounds(rate, Bounds { records: CHUNK_ENTRIES, bytes: most_bytes });
         let flight = &self.delays.flight;
         if !flight.has_room() && !flight.wait_unless(|| flight.has_room()) {
             return Ok(Done::nothing(Pause::Landing));
@@ -129,23 +187,28 @@ impl Turn<'_> {
             flight.wait_unless(|| view.high_watermark() > durable);
             durable = view.high_watermark();
         }
-        let Some(chunk) = delay.plan(self.now_ms, durable, most_bytes) else {
+        let Some(chunk) = delay.plan(self.now_ms, durable, most)? else {
             return Ok(Done::nothing(Pause::Until(None)));
         };
-        match chunk.w > Key::MIN {
-            true => self.write(hosted, chunk),
-            false => Ok(Done::nothing(chunk.pause)),
+        match chunk.w {
+            Some(w) => {
+                let deps = self.deps;
+                let done = self.write(hosted, &chunk, w)?;
+                deps.delay.rates.take(tp.topic_id, rate, chunk.released, now);
+                Ok(done)
+            }
+            None => Ok(Done::nothing(chunk.pause)),
         }
     }
 
-    fn write(self, hosted: &mut Hosted, chunk: Chunk) -> io::Result<Done> {
+    fn write(self, hosted: &mut Hosted, chunk: &Chunk, w: Key) -> io::Result<Done> {
         let Hosted { log, partition, delay: Some(delay), changed, .. } = hosted else {
             unreachable!("something is due here")
         };
         let Self { deps, delays, now_ms } = self;
         *changed = true;
-        let Chunk { w, released, expired, pause, .. } = chunk;
-        let batch = delay.batch(&chunk.entries, partition, now_ms, &mut delays.buffer)?;
+        let Chunk { released, expired, pause, .. } = *chunk;
+        let batch = delay.batch(chunk, partition, now_ms, &mut delays.buffer)?;
         let mark = Note::Mark(Mark { w, released, expired, clock_ms: now_ms });
         let noted = ValidBatch::own(mark.batch(now_ms)).map_err(io::Error::other)?;
         let mut pair = Pair { visible: batch, note: noted };
@@ -156,6 +219,10 @@ impl Turn<'_> {
             io::Error::other(error)
         })?;
         delay.state.as_mut().expect("it planned").note(&mark);
+        crash_point::pass("release");
+        if delay.has_sealing() || delay.has_passed_slice(w) {
+            delays.has_unsealed(partition.tp);
+        }
         let bytes = pair.visible.as_ref().map_or(0, ValidBatch::size_bytes);
         let (end, journal_end) = (log.end(), delay.journal.end());
         if deps.durability == Durability::PageCache {
@@ -198,6 +265,7 @@ impl Pair {
             delay.journal.ready(&self.note)?;
             log.ready(visible)?;
             log.append_judged(visible, now_ms)?;
+            crash_point::pass("release-half");
             delay.append(&mut self.note, now_ms).map_err(AppendError::of_second_half)?;
         } else {
             delay.append(&mut self.note, now_ms)?;
@@ -216,71 +284,158 @@ impl Delay {
 
     /// What goes out now: entries in order, up to the first that is not due, or whose ticket is
     /// not below `durable`, or that would be too much. `None` if nothing can be released here.
-    fn plan(&mut self, now_ms: i64, durable: i64, most_bytes: usize) -> Option<Chunk> {
-        let state = self.state.as_mut()?;
+    ///
+    /// # Errors
+    /// The disk's own. What was passed of the runs is to be looked at again.
+    fn plan(&mut self, now_ms: i64, durable: i64, most: Bounds) -> io::Result<Option<Chunk>> {
+        let (Some(state), Some(sealed)) = (&mut self.state, &mut self.sealed) else {
+            return Ok(None);
+        };
+        let w = state.w();
+        let (mut windows, cancelled) = state.upcoming();
+        let limit = Key::new(now_ms, i64::MAX);
         let mut chunk = Chunk {
             entries: Vec::new(),
-            w: Key::MIN,
+            from_runs: Vec::new(),
+            w: None,
+            bytes: 0,
             released: Totals::default(),
             expired: Totals::default(),
             pause: Pause::Until(None),
         };
-        let mut bytes = 0;
-        for (segment, slot) in state.after(state.w()) {
-            let is_full = bytes > 0 && bytes + slot.bytes as usize > most_bytes;
-            if slot.key.due_ms > now_ms || is_full || chunk.entries.len() == CHUNK_ENTRIES {
-                chunk.pause = Pause::Until(Some(slot.key.due_ms));
-                break;
+        let mut passed = 0;
+        loop {
+            let in_run = peek(&mut sealed.next, w, cancelled, limit)?;
+            let in_window = windows.peek().filter(|key| *key <= limit);
+            let Some(key) = in_run.into_iter().chain(in_window).min() else { break };
+            passed += 1;
+            if in_run == Some(key) {
+                let entry = sealed.next.entry().expect("it was just looked at");
+                if passed > CHUNK_ENTRIES || chunk.is_full_for(entry.record.len(), most) {
+                    break;
+                }
+                let bytes = u32::try_from(entry.record.len()).unwrap_or(u32::MAX);
+                if chunk.pass(key, entry.expires_at_ms, bytes, now_ms) {
+                    let begin = chunk.from_runs.len();
+                    chunk.from_runs.extend_from_slice(entry.record);
+                    chunk.entries.push(Leaving {
+                        ticket: key.ticket,
+                        asked_due_ms: entry.asked_due_ms,
+                        base_timestamp_ms: entry.base_timestamp_ms,
+                        stored: Stored::Run(begin..chunk.from_runs.len()),
+                    });
+                }
+                sealed.next.advance();
+                continue;
             }
-            if slot.key.ticket >= durable {
+            if key.ticket >= durable {
                 // Behind others it has its turn again, and then waits.
-                let first = chunk.w == Key::MIN;
-                chunk.pause =
-                    if first { Pause::Landing } else { Pause::Until(Some(slot.key.due_ms)) };
+                if chunk.w.is_none() {
+                    chunk.pause = Pause::Landing;
+                }
                 break;
             }
-            chunk.w = slot.key;
-            if slot.expires_at_ms <= now_ms {
-                chunk.expired.add(slot.bytes);
-            } else {
-                chunk.released.add(slot.bytes);
-                bytes += slot.bytes as usize;
-                chunk.entries.push((segment, slot));
+            let next = windows.clone().next();
+            let Some((segment, slot)) = next else { break };
+            if passed > CHUNK_ENTRIES || chunk.is_full_for(slot.bytes as usize, most) {
+                break;
+            }
+            windows.next();
+            if chunk.pass(key, slot.expires_at_ms, slot.bytes, now_ms) {
+                let Slot { position, bytes, asked_due_ms, base_timestamp_ms, .. } = slot;
+                chunk.entries.push(Leaving {
+                    ticket: key.ticket,
+                    asked_due_ms,
+                    base_timestamp_ms,
+                    stored: Stored::Window(Place { segment, position, bytes }),
+                });
             }
         }
-        Some(chunk)
+        if let Pause::Until(due_ms) = &mut chunk.pause {
+            let next = sealed.next.bound().into_iter().chain(windows.peek()).min();
+            *due_ms = next.map(|key| key.due_ms);
+        }
+        sealed.count_lost(w, cancelled, &mut chunk);
+        Ok(Some(chunk))
     }
 
     /// The batch that consumers see; `None` if it would be empty.
     fn batch(
         &self,
-        entries: &[(i64, Slot)],
+        chunk: &Chunk,
         partition: &Partition,
         now_ms: i64,
         buffer: &mut Vec<u8>,
     ) -> io::Result<Option<ValidBatch>> {
-        if entries.is_empty() {
+        if chunk.entries.is_empty() {
             return Ok(None);
         }
-        let place = |(segment, slot): &(i64, Slot)| Place {
-            segment: *segment,
-            position: slot.position,
-            bytes: slot.bytes,
+        let place = |leaving: &Leaving| match leaving.stored {
+            Stored::Window(place) => Some(place),
+            Stored::Run(_) => None,
         };
-        let places: Vec<Place> = entries.iter().map(place).collect();
-        let found = payload::read(&self.journal, &places, buffer)?;
+        let places: Vec<Place> = chunk.entries.iter().filter_map(place).collect();
+        let mut found = payload::read(&self.journal, &places, buffer)?.into_iter();
         let (codec, level) = codec(partition);
         let mut release = Release::new(partition.tp.partition, now_ms, usize::MAX, codec, level);
-        for ((_, slot), range) in entries.iter().zip(found) {
+        for leaving in &chunk.entries {
+            let record = match &leaving.stored {
+                Stored::Window(_) => &buffer[found.next().unwrap_or_default()],
+                Stored::Run(range) => &chunk.from_runs[range.clone()],
+            };
             let delivered = Delivered {
-                ticket: slot.key.ticket,
-                asked_due_ms: slot.asked_due_ms,
-                base_timestamp_ms: slot.base_timestamp_ms,
-                record: &buffer[range],
+                ticket: leaving.ticket,
+                asked_due_ms: leaving.asked_due_ms,
+                base_timestamp_ms: leaving.base_timestamp_ms,
+                record,
             };
             release.push(&delivered).map_err(io::Error::other)?;
         }
         ValidBatch::own(release.into_batch()).map(Some).map_err(io::Error::other)
+    }
+
+    /// What was planned did not go out: the runs are read again from the release position on.
+    fn rewind(&mut self) {
+        if let (Some(state), Some(sealed)) = (&self.state, &mut self.sealed) {
+            sealed.rewind(state);
+        }
+    }
+}
+
+/// The next entry of the runs that is pending, if it is within `limit`. Those that are out are
+/// passed.
+fn peek(
+    next: &mut Merge,
+    w: Key,
+    cancelled: &RoaringTreemap,
+    limit: Key,
+) -> io::Result<Option<Key>> {
+    while let Some(key) = next.peek(limit)? {
+        let is_cancelled = cancelled.contains(key.ticket.cast_unsigned());
+        if key > w && !is_cancelled {
+            return Ok(Some(key));
+        }
+        next.advance();
+    }
+    Ok(None)
+}
+
+impl Sealed {
+    /// What damage took of the runs is out, as what has expired: nothing waits behind it.
+    fn count_lost(&mut self, w: Key, cancelled: &RoaringTreemap, chunk: &mut Chunk) {
+        for lost in self.next.take_lost() {
+            tracing::error!(?lost, "delayed records are lost: a run is damaged");
+            self.damaged.push(lost.run);
+            let run = self.runs.all().iter().find(|run| run.meta().id == lost.run);
+            let keys = run.map(|run| run.keys_within(lost.from, lost.below));
+            let Some(Ok(keys)) = keys else { continue };
+            for Ticket { key, record_bytes } in keys {
+                if key > w && !cancelled.contains(key.ticket.cast_unsigned()) {
+                    chunk.expired.add(u32::try_from(record_bytes).unwrap_or(u32::MAX));
+                    chunk.w = chunk.w.max(Some(key));
+                }
+            }
+        }
     }
 }
 

@@ -1,0 +1,240 @@
+//! A partition's runs from its shard's side: what is to be sealed or merged, and what changes when
+//! that is done.
+
+use std::sync::Arc;
+
+use super::sealer::{Changed, Done, Hold, Job, Work};
+use super::{Delay, DelayHost};
+use crate::base::ids::TopicPartition;
+use crate::delay::state::State;
+use crate::log::runs::{Manifest, Merge, RunError, RunId, Runs, due_for_merge};
+use crate::shard::worker::{Shard, ShardDeps};
+
+/// How long a partition's files are left alone after a job has failed, in milliseconds.
+const RETRY_MS: i64 = 5_000;
+
+/// The part of what is delayed that is in runs.
+pub(super) struct Sealed {
+    pub(super) manifest: Manifest,
+    pub(super) runs: Runs,
+    /// All runs in the order of delivery, from the release position on.
+    pub(super) next: Merge,
+    /// Runs with damage, which are not merged.
+    pub(super) damaged: Vec<RunId>,
+    pub(super) hold: Arc<Hold>,
+    busy: bool,
+    /// The manifest names less than there are files.
+    leftovers: bool,
+    not_before_ms: i64,
+}
+
+impl Sealed {
+    pub(super) fn new(manifest: Manifest, runs: Runs, next: Merge) -> Self {
+        Self {
+            manifest,
+            runs,
+            next,
+            damaged: Vec::new(),
+            hold: Arc::default(),
+            busy: false,
+            leftovers: false,
+            not_before_ms: i64::MIN,
+        }
+    }
+
+    /// Begins the sequence anew behind the release position.
+    pub(super) fn rewind(&mut self, state: &State) {
+        self.next = self.runs.after(state.w());
+    }
+}
+
+impl Shard {
+    /// Hands over what is to be sealed or merged, of partitions where something has changed.
+    pub(in crate::shard) fn seal_due(&mut self) {
+        if self.delays.unsealed.is_empty() {
+            return;
+        }
+        let Self { deps, hosted, delays, mailbox, .. } = self;
+        let now_ms = deps.delay.now_ms();
+        let mut waiting = std::mem::take(&mut delays.unsealed);
+        waiting.retain(|tp| {
+            let Some(delay) = hosted.get_mut(tp).and_then(|hosted| hosted.delay.as_mut()) else {
+                return false;
+            };
+            match delay.next_job(*tp, now_ms) {
+                Next::Job(work) => {
+                    let sealed = delay.sealed.as_mut().expect("it has a job");
+                    sealed.busy = true;
+                    let (hold, mailbox) = (Arc::clone(&sealed.hold), Arc::clone(mailbox));
+                    let (dir, released) = (delay.dir.clone(), delay.durable_w());
+                    let manifest = delay.sealed.as_ref().map(|s| s.manifest.clone());
+                    let manifest = manifest.expect("it has a job");
+                    let tp = *tp;
+                    deps.delay.sealer.send(Job {
+                        tp,
+                        dir,
+                        manifest,
+                        released,
+                        work,
+                        hold,
+                        mailbox,
+                    });
+                    false
+                }
+                Next::Later => true,
+                Next::Nothing => false,
+            }
+        });
+        delays.unsealed.extend(waiting);
+    }
+
+    /// Takes over what a job has done.
+    pub(in crate::shard) fn sealed(&mut self, done: Done) {
+        let Done { tp, outcome } = done;
+        let Self { deps, hosted, delays, .. } = self;
+        let Some(hosted) = hosted.get_mut(&tp) else { return };
+        let Some(delay) = &mut hosted.delay else { return };
+        hosted.changed = true;
+        match outcome {
+            Ok(changed) => delay.adopt(deps, changed),
+            Err(RunError::Aborted) => return,
+            Err(error) => {
+                let topic = &hosted.partition.topic_name;
+                tracing::warn!(topic, partition = tp.partition, %error, "to be tried again");
+                delay.give_up_job(&error, deps.delay.now_ms());
+            }
+        }
+        delays.unsealed.insert(tp);
+        delays.turns.arm(tp, delay.next_due_ms());
+    }
+}
+
+impl DelayHost {
+    /// A segment of the partition's journal was closed, or a file is passed.
+    pub(super) fn has_unsealed(&mut self, tp: TopicPartition) {
+        self.unsealed.insert(tp);
+    }
+}
+
+enum Next {
+    Job(Work),
+    /// Something waits to become durable, or for a job, or for the disk.
+    Later,
+    Nothing,
+}
+
+impl Delay {
+    fn next_job(&mut self, _tp: TopicPartition, now_ms: i64) -> Next {
+        let (Some(state), Some(sealed)) = (&self.state, &self.sealed) else { return Next::Nothing };
+        if sealed.busy {
+            // It comes back when that is done.
+            return Next::Nothing;
+        }
+        if now_ms < sealed.not_before_ms {
+            return Next::Later;
+        }
+        if let Some(sealing) = state.sealing() {
+            if self.journal.view().high_watermark() < sealing.at.below {
+                return Next::Later;
+            }
+            let base = sealing.window.base();
+            let segments = self.journal.view().segments();
+            let segment = segments.iter().find(|segment| segment.base_offset() == base);
+            return match segment.map(|segment| segment.file()) {
+                Some(Ok(segment)) => {
+                    Next::Job(Work::Seal { sealing: Arc::clone(sealing), segment })
+                }
+                Some(Err(_)) | None => Next::Later,
+            };
+        }
+        if let Some(ids) = due_for_merge(&sealed.manifest.runs, &sealed.damaged) {
+            let all = sealed.runs.all().iter();
+            let inputs = all.filter(|run| ids.contains(&run.meta().id)).cloned().collect();
+            // What the manifest has is durable, unlike the newest cancels.
+            let cancelled = sealed.manifest.cancelled.clone();
+            return Next::Job(Work::Merge { inputs, cancelled });
+        }
+        if sealed.leftovers {
+            return Next::Job(Work::Sweep);
+        }
+        let durable = self.durable_w();
+        if self.has_passed_slice(durable) {
+            return Next::Job(Work::Trim);
+        }
+        // What is passed and not durable yet comes to be.
+        match self.has_passed_slice(state.w()) {
+            true => Next::Later,
+            false => Next::Nothing,
+        }
+    }
+
+    /// Whether a window waits to become a run.
+    pub(super) fn has_sealing(&self) -> bool {
+        self.state.as_ref().is_some_and(|state| state.sealing().is_some())
+    }
+
+    /// Whether the release position has just passed all of some slice.
+    pub(super) fn has_passed_slice(&self, w: crate::delay::key::Key) -> bool {
+        let Some(sealed) = &self.sealed else { return false };
+        let mut slices = sealed.manifest.runs.iter().flat_map(|run| &run.slices);
+        slices.any(|slice| slice.last <= w)
+    }
+
+    fn give_up_job(&mut self, error: &RunError, now_ms: i64) {
+        let Some(sealed) = &mut self.sealed else { return };
+        sealed.busy = false;
+        sealed.not_before_ms = now_ms.saturating_add(RETRY_MS);
+        if let RunError::Damaged { run, .. } = error {
+            sealed.damaged.push(*run);
+        }
+    }
+
+    /// The manifest on disk has changed: memory and journal follow.
+    fn adopt(&mut self, deps: &ShardDeps, changed: Changed) {
+        let (Some(state), Some(sealed)) = (&mut self.state, &mut self.sealed) else { return };
+        let Changed { manifest, run, lost, dropped, leftovers } = changed;
+        sealed.busy = false;
+        sealed.leftovers = leftovers;
+        state.adopt(manifest.sealed);
+        state.forget_cancelled(&dropped);
+        let named = |id: RunId| manifest.runs.iter().any(|run| run.id == id);
+        let gone: Vec<RunId> =
+            sealed.runs.all().iter().map(|run| run.meta().id).filter(|id| !named(*id)).collect();
+        sealed.runs.forget(&gone);
+        if let Some(run) = run.filter(|run| named(run.id)) {
+            let run = sealed.runs.adopt(run);
+            sealed.next.add(run);
+        }
+        if !gone.is_empty() {
+            sealed.rewind(state);
+        }
+        sealed.manifest = manifest;
+        for source in &lost {
+            tracing::error!(journal = ?self.journal.identity().tp, key = ?source.key,
+                "a delayed record is lost: its batch in the journal is damaged");
+        }
+        let sealed_to = sealed.manifest.sealed;
+        self.trim(deps, sealed_to);
+    }
+
+    /// Deletes the journal's segments below an offset, which runs stand for.
+    pub(super) fn trim(&mut self, deps: &ShardDeps, below: i64) {
+        let below = below.min(self.journal.view().high_watermark());
+        let trimmed = self.journal.delete_records(below).is_ok();
+        if let Err(error) = self.journal.retain(deps.env.wall_ms()) {
+            tracing::warn!(journal = ?self.journal.identity().tp, trimmed, %error,
+                "segments of the journal are deleted later");
+        }
+    }
+
+    /// The release position that no crash can undo: what is in runs and durable marks.
+    fn durable_w(&self) -> crate::delay::key::Key {
+        let Some(state) = &self.state else { return crate::delay::key::Key::MIN };
+        let settled = self.journal.view().high_watermark() >= self.journal.end().offset;
+        match (settled, &self.sealed) {
+            (true, _) => state.w(),
+            (false, Some(sealed)) => sealed.manifest.released,
+            (false, None) => crate::delay::key::Key::MIN,
+        }
+    }
+}
