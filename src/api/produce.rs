@@ -121,7 +121,7 @@ fn judge(
     }
     let records = data.records.unwrap_or_default();
     let wall_ms = cx.services.env.wall_ms();
-    let now = Moment { wall_ms, release_ms: cx.services.shards.delay().now_ms() };
+    let now = Moment { wall_ms, release_ms: cx.services.shards.delay().glance_ms() };
     let long = takes_long_to_open(&records);
     let judge = || validate::judge(records, cx.version, &rules.batch, &rules.delay, now);
     // Here and not on another thread: the bytes are in this one's cache, and order is kept.

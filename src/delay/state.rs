@@ -432,6 +432,15 @@ impl Waiting<'_> {
     }
 }
 
+impl Waiting<'_> {
+    /// The next entry, which is left where it is, and where its journal segment begins.
+    #[must_use]
+    pub fn front(&self) -> Option<(i64, Slot)> {
+        let next = self.sources.iter().min_by_key(|source| source.next.key)?;
+        Some((next.base, next.next))
+    }
+}
+
 impl Iterator for Waiting<'_> {
     type Item = (i64, Slot);
 

@@ -161,7 +161,7 @@ impl Shard {
         }
         if let Some(hosted) = self.hosted.remove(&opening.tp) {
             if let Some(delay) = hosted.delay {
-                delay.drop_pending(&opening.topic_name, opening.tp.partition);
+                delay.drop_pending(&self.deps.delay, &opening.topic_name, opening.tp.partition);
             }
             self.delays.forget(opening.tp);
             self.removed.extend([opening.tp, opening.tp.journal()]);

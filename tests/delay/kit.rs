@@ -21,7 +21,7 @@ use crate::support::client::Client;
 
 /// How long a fetch may wait in the broker for more; the next one asks again.
 const FETCH_WAIT_MS: i32 = 500;
-/// Fetches until a test has waited too long: half a minute.
+/// Fetches without news until a test has waited too long: half a minute.
 const FETCHES: usize = 60;
 
 /// Wall time in epoch milliseconds.
@@ -140,13 +140,14 @@ impl Reader {
 
     /// Reads until so many records were seen in all.
     pub fn until(&mut self, client: &mut Client, count: usize) -> &[Seen] {
-        for _ in 0..FETCHES {
-            if self.seen.len() >= count {
-                return &self.seen;
-            }
+        let mut idle = 0;
+        while self.seen.len() < count {
+            let before = self.seen.len();
             self.fetch(client, FETCH_WAIT_MS);
+            idle = if self.seen.len() == before { idle + 1 } else { 0 };
+            assert!(idle < FETCHES, "only {} of {count} records were seen", self.seen.len());
         }
-        panic!("only {} of {count} records were seen: {:?}", self.seen.len(), self.seen);
+        &self.seen
     }
 
     /// Reads up to what is visible now.

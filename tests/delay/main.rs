@@ -175,3 +175,64 @@ fn a_retry_of_a_delayed_batch_gets_its_first_offsets_and_makes_nothing() {
     reader.rest(client);
     assert_eq!(reader.seen.len(), 6, "{:?}", reader.values());
 }
+
+/// Settings with which journals roll after a few hundred records of a kilobyte.
+const SMALL_SEGMENTS: &[&str] = &["delay.journal.segment.bytes=1048576"];
+
+/// Run files of a partition that there are now.
+fn runs(scratch: &std::path::Path, topic: &str) -> usize {
+    let dir = scratch.join(format!("data/{topic}-0/delay/runs"));
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.path().extension().is_some_and(|e| e == "run")).count()
+}
+
+/// Asks the broker for something until the files are as wanted.
+fn until(broker: &Broker, topic: &kafka_protocol::messages::TopicName, is_so: impl Fn() -> bool) {
+    let client = &mut broker.connect();
+    assert!((0..100_000).any(|_| {
+        latest(client, topic, 0);
+        is_so()
+    }));
+}
+
+#[test]
+fn what_is_in_runs_is_delivered_in_order_once_and_can_be_cancelled() {
+    let scratch = scratch();
+    let topic = name("runs");
+    let value = "x".repeat(1_000);
+    let count = 3_000;
+    {
+        let broker = Broker::start_with(scratch.path(), SMALL_SEGMENTS);
+        let client = &mut broker.connect();
+        create(client, &topic, 1);
+        for first in (0..count).step_by(100) {
+            // The later produced, the earlier due.
+            let given: Vec<_> = (first..first + 100)
+                .map(|n| {
+                    let given = Given::after(2 * LONG_MS + count - n, format!("{n} {value}"));
+                    if n % 500 == 0 { given.with("klamm.delay.id", n) } else { given }
+                })
+                .collect();
+            produce(client, &topic, 0, &given);
+        }
+        until(&broker, &topic, || runs(scratch.path(), &topic.0) > 1);
+        let cancel = Given::live("").with("klamm.delay.cancel", 500);
+        produce(client, &topic, 0, &[cancel.with("klamm.delay.cancel.strict", true)]);
+    }
+    let broker = Broker::start_with(scratch.path(), SMALL_SEGMENTS);
+    let client = &mut broker.connect();
+    let cancel = Given::live("").with("klamm.delay.cancel", 1_000);
+    produce(client, &topic, 0, &[cancel.with("klamm.delay.cancel.strict", true)]);
+    let mut reader = Reader::new(&topic, 0);
+    reader.until(client, usize::try_from(count).expect("positive") - 2);
+    reader.rest(client);
+    let number = |seen: &kit::Seen| seen.value.split(' ').next().map(|n| n.parse::<i64>().ok());
+    let seen: Vec<i64> =
+        reader.seen.iter().map(|s| number(s).flatten().expect("a number")).collect();
+    assert_eq!(seen.len(), usize::try_from(count).expect("positive") - 2);
+    assert!(!seen.contains(&500) && !seen.contains(&1_000), "cancelled");
+    let due = |seen: &kit::Seen| seen.header("klamm.due").map(|due| due.parse::<i64>().ok());
+    assert!(reader.seen.is_sorted_by_key(|seen| due(seen).flatten()), "in the order of due times");
+    assert!(reader.seen.iter().all(|seen| due(seen).flatten() <= Some(seen.seen_ms)), "not early");
+    until(&broker, &topic, || runs(scratch.path(), &topic.0) == 0);
+}

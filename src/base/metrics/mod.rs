@@ -66,6 +66,14 @@ declare! {
         "Records appended for producers.";
     fetch_bytes: Counter = Counter::default(), "klamm_fetch_bytes_total",
         "Record batch bytes handed to consumers.";
+    delay_released_records: Counter = Counter::default(), "klamm_delay_released_records_total",
+        "Delayed records appended to their partition's log when due.";
+    delay_released_bytes: Counter = Counter::default(), "klamm_delay_released_bytes_total",
+        "Bytes of the records that were released, as they were accepted.";
+    delay_expired_records: Counter = Counter::default(), "klamm_delay_expired_records_total",
+        "Delayed records that expired before they were released, or were lost to damage.";
+    delay_late_seconds: Histogram = Histogram::of_time(), "klamm_delay_late_seconds",
+        "How long after its due time a delayed record was appended to the log.";
     coordinator_load_seconds: Histogram = Histogram::of_time(), "klamm_coordinator_load_seconds",
         "Time to build one coordinator from its partition's log.";
 }

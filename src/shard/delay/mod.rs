@@ -21,7 +21,7 @@ mod turns;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ use crate::log::validate::ValidBatch;
 use crate::shard::mailbox::Mailbox;
 use crate::shard::worker::{Message, ShardDeps};
 use crate::store::Files;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rustc_hash::FxHashSet;
 
 pub(super) use accept::Delayed;
@@ -54,6 +54,8 @@ pub struct DelayShared {
     pub settings: DelayStoreSettings,
     env: Env,
     clock: Mutex<ReleaseClock>,
+    /// What the clock showed last.
+    last_ms: AtomicI64,
     sealer: Sealer,
     rates: Rates,
     /// Memory of the windows that take new entries, of all shards.
@@ -68,6 +70,7 @@ impl DelayShared {
         Arc::new(Self {
             settings,
             env: env.clone(),
+            last_ms: AtomicI64::new(clock.now_ms()),
             clock: Mutex::new(clock),
             rates: Rates::new(settings.release_max, env.monotonic()),
             sealer: Sealer::default(),
@@ -91,7 +94,21 @@ impl DelayShared {
     /// The release clock, epoch ms.
     #[must_use]
     pub fn now_ms(&self) -> i64 {
-        self.clock.lock().read(self.env.wall_ms(), self.env.boottime())
+        self.read(&mut self.clock.lock())
+    }
+
+    /// As [`DelayShared::now_ms`], without a wait for whoever reads it now: then it is what that
+    /// one read last. For the threads of connections.
+    #[must_use]
+    pub fn glance_ms(&self) -> i64 {
+        let read = |mut clock: MutexGuard<'_, ReleaseClock>| self.read(&mut clock);
+        self.clock.try_lock().map_or_else(|| self.last_ms.load(Ordering::Relaxed), read)
+    }
+
+    fn read(&self, clock: &mut ReleaseClock) -> i64 {
+        let now_ms = clock.read(self.env.wall_ms(), self.env.boottime());
+        self.last_ms.store(now_ms, Ordering::Relaxed);
+        now_ms
     }
 
     /// How long it takes at least until the release clock shows this time.
@@ -198,7 +215,8 @@ impl Delay {
     }
 
     /// The partition is deleted, and with it what waits in it.
-    pub(super) fn drop_pending(self, topic: &str, partition: i32) {
+    pub(super) fn drop_pending(self, shared: &DelayShared, topic: &str, partition: i32) {
+        shared.open_window_bytes.fetch_sub(self.counted_bytes, Ordering::Relaxed);
         let pending = self.state.as_ref().map_or_else(Totals::default, State::pending);
         if pending.records > 0 {
             let Totals { records, bytes } = pending;

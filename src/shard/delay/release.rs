@@ -8,6 +8,7 @@
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use roaring::RoaringTreemap;
 
@@ -17,6 +18,7 @@ use super::payload::{self, Place};
 use super::seal::Sealed;
 use super::{Delay, DelayHost};
 use crate::base::crash_point;
+use crate::base::metrics::Metrics;
 use crate::base::settings::Durability;
 use crate::delay::key::Key;
 use crate::delay::note::{Mark, Note, Totals};
@@ -105,6 +107,16 @@ impl Chunk {
         !is_expired
     }
 
+    fn count(&self, metrics: &Metrics, now_ms: i64) {
+        metrics.delay_released_records.add(self.released.records);
+        metrics.delay_released_bytes.add(self.released.bytes);
+        metrics.delay_expired_records.add(self.expired.records);
+        for leaving in &self.entries {
+            let late_ms = u64::try_from(now_ms.saturating_sub(leaving.asked_due_ms)).unwrap_or(0);
+            metrics.delay_late_seconds.record_time(Duration::from_millis(late_ms));
+        }
+    }
+
     fn is_full_for(&self, bytes: usize, most: Bounds) -> bool {
         let is_large = self.bytes > 0 && self.bytes + bytes > most.bytes;
         is_large || self.entries.len() >= most.records
@@ -115,6 +127,9 @@ impl Shard {
     /// Releases what is due, as much as one round may.
     pub(in crate::shard) fn release_due(&mut self) {
         let Self { deps, hosted, delays, round, .. } = self;
+        if delays.turns.next_due_ms().is_none() {
+            return;
+        }
         let now_ms = deps.delay.now_ms();
         let mut left = CHUNK_BYTES;
         for _ in 0..PARTITIONS_PER_ROUND {
@@ -192,9 +207,10 @@ impl Turn<'_> {
         };
         match chunk.w {
             Some(w) => {
-                let deps = self.deps;
+                let (deps, self_now_ms) = (self.deps, self.now_ms);
                 let done = self.write(hosted, &chunk, w)?;
                 deps.delay.rates.take(tp.topic_id, rate, chunk.released, now);
+                chunk.count(&deps.metrics, self_now_ms);
                 Ok(done)
             }
             None => Ok(Done::nothing(chunk.pause)),
@@ -335,8 +351,7 @@ impl Delay {
                 }
                 break;
             }
-            let next = windows.clone().next();
-            let Some((segment, slot)) = next else { break };
+            let Some((segment, slot)) = windows.front() else { break };
             if passed > CHUNK_ENTRIES || chunk.is_full_for(slot.bytes as usize, most) {
                 break;
             }
