@@ -7,6 +7,7 @@ use std::io;
 use bytes::Bytes;
 
 use super::Delay;
+use super::seal::Sealed;
 use crate::base::fault::{Code, Fault};
 use crate::delay::decide::{Asked, Decision, InRun, Place, Plan, Refusal, Stored, What};
 use crate::delay::key::Key;
@@ -22,8 +23,14 @@ pub(super) type Decisions = Option<Vec<Decision>>;
 
 /// Records of one partition on disk.
 pub(super) struct OnDisk<'a> {
-    pub(super) journal: &'a PartitionLog,
-    pub(super) runs: Option<&'a Runs>,
+    journal: &'a PartitionLog,
+    runs: Option<&'a Runs>,
+}
+
+impl<'a> OnDisk<'a> {
+    pub(super) fn of(journal: &'a PartitionLog, sealed: Option<&'a Sealed>) -> Self {
+        Self { journal, runs: sealed.map(|sealed| &sealed.runs) }
+    }
 }
 
 impl Stored for OnDisk<'_> {
@@ -78,8 +85,7 @@ impl Delay {
             return Ok(None);
         }
         let records = diverted.batch.records();
-        let runs = self.sealed.as_ref().map(|sealed| &sealed.runs);
-        let mut on_disk = OnDisk { journal: &self.journal, runs };
+        let mut on_disk = OnDisk::of(&self.journal, self.sealed.as_ref());
         let mut plan = Plan::default();
         for entry in &diverted.entries {
             let (at, end) = (entry.at as usize, (entry.at + entry.bytes) as usize);

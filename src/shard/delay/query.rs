@@ -98,7 +98,7 @@ impl Hosted {
         let Some(state) = &delay.state else {
             return Err(AppendError::Storage(io::Error::other(UNREADABLE)));
         };
-        let mut on_disk = OnDisk { journal: &delay.journal };
+        let mut on_disk = OnDisk::of(&delay.journal, delay.sealed.as_ref());
         let decision = state.decide_cancel(ticket, &mut on_disk).map_err(AppendError::Storage)?;
         let Decision::Cancelled(taken) = decision else { return Ok(Err(decision.outcome())) };
         let note = Note::Cancel(taken);
@@ -154,7 +154,7 @@ impl Delay {
         let limit = ask.limit.min(MOST_LISTED);
         let mut slots: Vec<(i64, Slot)> = match &ask.id {
             Some(id) => {
-                let mut on_disk = OnDisk { journal: &self.journal };
+                let mut on_disk = OnDisk::of(&self.journal, self.sealed.as_ref());
                 let found = state.pending_with_id(id, &mut on_disk)?;
                 let found = found.filter(|taken| taken.key > ask.after);
                 found.and_then(|taken| state.entry(taken.key.ticket)).into_iter().collect()
