@@ -10,13 +10,15 @@ use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 
 use klamm::base::ids::{TopicPartition, Uuid};
+use klamm::base::settings::{BrokerConfig, DelaySettings, Overrides};
+use klamm::delay::rules::DelayRules;
 use klamm::log::cache::LogStore;
 use klamm::log::dir::Identity;
 use klamm::log::partition::PartitionLog;
 use klamm::log::read::Wanted;
 use klamm::log::recover::OpenHint;
 use klamm::log::settings::LogSettings;
-use klamm::log::validate::{BatchRules, CompressionRule, validate};
+use klamm::log::validate::{self, BatchRules, CompressionRule, Moment, validate};
 use klamm::store::local::LocalFiles;
 use klamm::wire::batch::{BatchHeader, HEADER_BYTES, TimestampType};
 use klamm::wire::builder::BatchBuilder;
@@ -113,6 +115,57 @@ fn validate_packed(bencher: Bencher<'_, '_>, packed: Packed) {
 fn validate_packed_unopened(bencher: Bencher<'_, '_>, shape: Shape) {
     let rules = BatchRules { open_compressed: false, ..rules() };
     judge(bencher, batch(shape, Codec::Lz4, 0), rules);
+}
+
+/// Judged as produce does it, with delayed delivery.
+fn judge_with_delays(bencher: Bencher<'_, '_>, batch: Bytes) {
+    let settings = DelaySettings::resolve(&Overrides::new(), &BrokerConfig::default());
+    let delay = DelayRules::of(&settings);
+    let now = Moment { wall_ms: NOW_MS, release_ms: NOW_MS };
+    let bencher = bencher.counter(BytesCount::new(batch.len()));
+    bencher.bench(|| {
+        validate::judge(black_box(batch.clone()), 9, &rules(), &delay, now).expect("valid")
+    });
+}
+
+#[divan::bench(args = SHAPES)]
+fn judge_plain(bencher: Bencher<'_, '_>, shape: Shape) {
+    judge_with_delays(bencher, batch(shape, Codec::None, 0));
+}
+
+#[divan::bench(args = [0, 2, 5])]
+fn validate_1000_records_with_headers(bencher: Bencher<'_, '_>, headers: usize) {
+    judge(bencher, batch(SHAPES[2], Codec::None, headers), rules());
+}
+
+#[divan::bench(args = [0, 2, 5])]
+fn judge_1000_records_with_headers(bencher: Bencher<'_, '_>, headers: usize) {
+    judge_with_delays(bencher, batch(SHAPES[2], Codec::None, headers));
+}
+
+/// A batch of which each so many-th record is delayed.
+fn delayed(shape: Shape, each: usize) -> Bytes {
+    let mut builder = BatchBuilder::new(Codec::None, None);
+    let value = vec![b'v'; shape.record_bytes];
+    let headers = [
+        Header { key: b"trace-id", value: Some(b"0123456789abcdef") },
+        Header { key: b"klamm.delay", value: Some(b"30m") },
+    ];
+    for n in 0..shape.records {
+        let headers = if n % each == 0 { &headers[..] } else { &headers[..1] };
+        builder.push(NOW_MS, None, Some(&value), headers.iter().copied());
+    }
+    builder.build().expect("a batch of ordinary size")
+}
+
+#[divan::bench(args = SHAPES)]
+fn judge_wholly_delayed(bencher: Bencher<'_, '_>, shape: Shape) {
+    judge_with_delays(bencher, delayed(shape, 1));
+}
+
+#[divan::bench(args = SHAPES)]
+fn judge_half_delayed(bencher: Bencher<'_, '_>, shape: Shape) {
+    judge_with_delays(bencher, delayed(shape, 2));
 }
 
 #[divan::bench(args = [0, 2])]

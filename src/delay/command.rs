@@ -71,19 +71,23 @@ pub enum Target<'a> {
     },
 }
 
+/// Whether a record has a header of the family, which few have. Asked of every record that is
+/// produced.
+#[inline]
+#[must_use]
+pub fn may_command(record: &Record<'_>, rules: &DelayRules) -> bool {
+    record.headers.count() > 0 && record.headers.iter().any(|header| rules.concerns(header.key))
+}
+
 /// Reads what a produced record commands; `None` if it is to be stored as sent.
 ///
 /// # Errors
 /// A header that commands wrongly: what the producer is told.
-#[inline]
 pub fn read<'a>(
     record: &Record<'a>,
     rules: &DelayRules,
     now_ms: i64,
 ) -> Result<Option<Command<'a>>, String> {
-    if record.headers.count() == 0 {
-        return Ok(None);
-    }
     let mut given = Given::default();
     for header in record.headers {
         if let Some(name) = rules.name(header.key) {

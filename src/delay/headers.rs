@@ -80,15 +80,20 @@ pub const KNOWN: [(&str, Name); 20] = [
     (RETRY_ORIGIN, Name::Out),
 ];
 
-/// What a header's key is, or nothing if it is not of the family.
+/// Whether a header's key is of the family. Asked of every header that is produced.
 #[inline]
 #[must_use]
-pub fn name(key: &[u8]) -> Option<Name> {
-    let family = key.get(..FAMILY.len())?;
-    if !family.eq_ignore_ascii_case(FAMILY) {
-        return None;
+pub fn is_member(key: &[u8]) -> bool {
+    match key.first_chunk::<{ FAMILY.len() }>() {
+        Some(start) => start[0] | 0x20 == FAMILY[0] && start.eq_ignore_ascii_case(FAMILY),
+        None => false,
     }
-    Some(member(key))
+}
+
+/// What a header's key is, or nothing if it is not of the family.
+#[must_use]
+pub fn name(key: &[u8]) -> Option<Name> {
+    is_member(key).then(|| member(key))
 }
 
 fn member(key: &[u8]) -> Name {

@@ -32,8 +32,14 @@ impl DelayRules {
         }
     }
 
-    /// What a header of a produced record is, or nothing if it is the application's own.
+    /// Whether a header of a produced record is none of the application's own.
     #[inline]
+    #[must_use]
+    pub fn concerns(&self, key: &[u8]) -> bool {
+        headers::is_member(key) || !self.aliases.is_empty() && self.is_alias(key)
+    }
+
+    /// What a header of a produced record is, or nothing if it is the application's own.
     #[must_use]
     pub fn name(&self, key: &[u8]) -> Option<Name> {
         headers::name(key).or_else(|| self.alias(key))
@@ -55,7 +61,6 @@ impl DelayRules {
         }
     }
 
-    #[inline]
     fn alias(&self, key: &[u8]) -> Option<Name> {
         self.aliases.iter().find(|(foreign, _)| **foreign == *key).map(|(_, name)| *name)
     }

@@ -155,6 +155,7 @@ pub struct HeaderIter<'a> {
 impl<'a> Iterator for HeaderIter<'a> {
     type Item = Header<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Header<'a>> {
         self.left = self.left.checked_sub(1).filter(|left| *left >= 0)?;
         Some(Header::take(&mut self.bytes).expect("headers are checked when their record is read"))

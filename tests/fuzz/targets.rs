@@ -8,8 +8,10 @@
 
 use bytes::{Buf, Bytes};
 use kafka_protocol::messages::{ApiKey, RequestKind};
+use klamm::base::settings::{BrokerConfig, DelaySettings, Overrides};
 use klamm::coord::group::record::Record;
-use klamm::log::validate::{BatchRules, CompressionRule, ValidBatch, validate};
+use klamm::delay::rules::DelayRules;
+use klamm::log::validate::{BatchRules, CompressionRule, Diverted, Moment, ValidBatch, judge};
 use klamm::wire::batch::{BatchHeader, CRC_START, HEADER_BYTES, TimestampType};
 use klamm::wire::compression::Codec;
 use klamm::wire::schema::APIS;
@@ -70,9 +72,32 @@ pub fn batch(input: &[u8]) {
     }
     let rules = rules(*choice);
     let produce_version = if choice & 0x80 == 0 { 9 } else { 3 };
-    let Ok(mut valid) = validate(batch.into(), produce_version, &rules, NOW_MS) else { return };
-    valid.stamp(1_000, 3, Some(NOW_MS));
-    assert_stored_batch_is_sound(&valid);
+    let now = Moment { wall_ms: NOW_MS, release_ms: NOW_MS };
+    let delay = delay_rules(&rules);
+    let Ok(judged) = judge(batch.into(), produce_version, &rules, &delay, now) else { return };
+    let parts = (judged.live.is_some(), judged.diverted.is_some());
+    assert_ne!(parts, (false, false), "what is accepted goes somewhere");
+    if let Some(mut live) = judged.live {
+        live.stamp(1_000, 3, Some(NOW_MS));
+        assert_stored_batch_is_sound(&live);
+    }
+    if let Some(Diverted { mut batch, entries }) = judged.diverted {
+        batch.stamp(1_000, 3, Some(NOW_MS));
+        assert_stored_batch_is_sound(&batch);
+        let bytes = entries.iter().map(|entry| entry.bytes as usize).sum::<usize>();
+        assert_eq!(bytes, batch.records().len(), "entries are all of it");
+        assert!(entries.is_sorted_by(|a, b| a.delta < b.delta && a.at < b.at));
+    }
+}
+
+/// Delays are on where compressed batches are opened.
+fn delay_rules(rules: &BatchRules) -> DelayRules {
+    let config = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+    let configs = Overrides::from([
+        config(("delay.enable", if rules.open_compressed { "true" } else { "false" })),
+        config(("delay.header.aliases", "d=klamm.delay,i=klamm.delay.id,c=klamm.delay.cancel")),
+    ]);
+    DelayRules::of(&DelaySettings::resolve(&configs, &BrokerConfig::default()))
 }
 
 fn rules(choice: u8) -> BatchRules {

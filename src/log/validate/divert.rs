@@ -94,15 +94,10 @@ pub(super) struct Sorting<'r> {
 impl Inspect for Sorting<'_> {
     #[inline]
     fn record(&mut self, index: i32, record: &Record<'_>) -> Result<Fate, String> {
-        let Some(command) = command::read(record, self.rules, self.now_ms)? else {
-            return Ok(Fate::Delivered);
-        };
-        self.diverted.push(index);
-        self.aliased |= record.headers.iter().any(|header| self.rules.is_alias(header.key));
-        Ok(match command {
-            Command::Put { .. } => Fate::Delivered,
-            Command::Cancel { .. } => Fate::Consumed,
-        })
+        match command::may_command(record, self.rules) {
+            true => self.sort(index, record),
+            false => Ok(Fate::Delivered),
+        }
     }
 }
 
@@ -113,6 +108,18 @@ impl<'r> Sorting<'r> {
 
     pub(super) const fn is_all_live(&self) -> bool {
         self.diverted.is_empty()
+    }
+
+    fn sort(&mut self, index: i32, record: &Record<'_>) -> Result<Fate, String> {
+        let Some(command) = command::read(record, self.rules, self.now_ms)? else {
+            return Ok(Fate::Delivered);
+        };
+        self.diverted.push(index);
+        self.aliased |= record.headers.iter().any(|header| self.rules.is_alias(header.key));
+        Ok(match command {
+            Command::Put { .. } => Fate::Delivered,
+            Command::Cancel { .. } => Fate::Consumed,
+        })
     }
 
     /// Parts the batch that was passed.
