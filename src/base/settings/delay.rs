@@ -15,13 +15,6 @@ pub(super) const ALIAS_TARGETS: &[&str] = &[
     "klamm.retry.max",
 ];
 
-/// What becomes of a delayed record whose `klamm.expires.at` passes before it is delivered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExpiredPolicy {
-    Drop,
-    DeadLetter,
-}
-
 /// Most that may be released in a second; `None`: no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReleaseRate {
@@ -42,7 +35,6 @@ pub struct DelaySettings {
     pub header_aliases: Vec<(String, String)>,
     /// `delay.unknown.headers=ignore`
     pub ignore_unknown_headers: bool,
-    pub expired_policy: ExpiredPolicy,
     /// `delay.release.max.*`: of all the topic's partitions together.
     pub release_max: ReleaseRate,
 }
@@ -59,10 +51,6 @@ impl DelaySettings {
             max_pending_bytes: limit(&read, "delay.max.pending.bytes"),
             header_aliases: read.list("delay.header.aliases").iter().filter_map(alias).collect(),
             ignore_unknown_headers: read.text("delay.unknown.headers") == "ignore",
-            expired_policy: match read.text("delay.expired.policy").as_str() {
-                "deadletter" => ExpiredPolicy::DeadLetter,
-                _ => ExpiredPolicy::Drop,
-            },
             release_max: release_max(&read),
         }
     }

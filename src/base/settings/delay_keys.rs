@@ -6,7 +6,8 @@
 
 use super::spec::Spec;
 
-pub(super) const EXPIRED_POLICIES: &[&str] = &["drop", "deadletter"];
+/// `deadletter` comes with dead-letter topics: until then nothing may seem to be kept.
+pub(super) const EXPIRED_POLICIES: &[&str] = &["drop"];
 pub(super) const UNKNOWN_HEADERS: &[&str] = &["reject", "ignore"];
 
 /// 366 days, so that a year ahead always fits.

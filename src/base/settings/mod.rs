@@ -32,7 +32,7 @@ mod tests;
 pub use broker::{Durability, LogFormat, Settings, validate_dynamic_config};
 pub use cleaner::CleanerSettings;
 pub use connections::ConnectionSettings;
-pub use delay::{DelaySettings, DelayStoreSettings, ExpiredPolicy, ReleaseRate};
+pub use delay::{DelaySettings, DelayStoreSettings, ReleaseRate};
 pub use describe::{
     Described, describe_broker, describe_dynamic_default, describe_group, describe_topic_defaults,
 };

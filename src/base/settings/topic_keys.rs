@@ -67,7 +67,7 @@ pub(super) const TOPIC_KEYS: &[Spec] = &[
         EXPIRED_POLICIES,
         "drop",
         "What becomes of a delayed record that is not delivered by its `klamm.expires.at`: \
-         `drop` counts it, `deadletter` moves it to a dead-letter topic.",
+         `drop` drops and counts it.",
     )
     .from(&[same("delay.expired.policy")]),
     Spec::aliases(
