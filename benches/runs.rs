@@ -72,8 +72,30 @@ fn memory() -> String {
     format!("RSS {} MiB, peak {} MiB", field("VmRSS"), field("VmHWM"))
 }
 
-fn per_second(count: u64, time: Duration) -> f64 {
-    count as f64 / time.as_secs_f64()
+/// Wall and CPU time; this process has one thread.
+#[derive(Clone, Copy, Default)]
+struct Spent {
+    wall: Duration,
+    cpu: Duration,
+}
+
+impl Spent {
+    fn add(&mut self, other: Self) {
+        self.wall += other.wall;
+        self.cpu += other.cpu;
+    }
+
+    /// A rate by the clock, and by CPU time alone: on a busy machine the second says more.
+    fn rate(&self, count: u64) -> String {
+        let per_second = |time: Duration| count as f64 / time.as_secs_f64().max(1e-9);
+        format!("{:.0}/s ({:.0}/s of CPU)", per_second(self.wall), per_second(self.cpu))
+    }
+}
+
+fn cpu_time() -> Duration {
+    let text = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
+    let nanos = text.split_whitespace().next().and_then(|nanos| nanos.parse().ok());
+    Duration::from_nanos(nanos.unwrap_or(0))
 }
 
 /// SplitMix64 of a number: the same chance in both processes.
@@ -101,17 +123,17 @@ struct Bench {
 
 impl Bench {
     /// The call's outcome and how long it took.
-    fn timed<T>(&self, call: impl FnOnce() -> T) -> (T, Duration) {
-        let start = self.env.monotonic();
+    fn timed<T>(&self, call: impl FnOnce() -> T) -> (T, Spent) {
+        let (start, cpu) = (self.env.monotonic(), cpu_time());
         let done = call();
-        (done, self.env.monotonic() - start)
+        (done, Spent { wall: self.env.monotonic() - start, cpu: cpu_time() - cpu })
     }
 
     fn fill(&self, entries: u64) -> Result<(), RunError> {
         self.files.remove(&self.dir)?;
         self.files.create_dir(&self.dir)?;
         let (mut manifest, mut ticket) = (Manifest::default(), 0_i64);
-        let (mut sealing, mut merging, mut merged) = (Duration::ZERO, Duration::ZERO, 0);
+        let (mut sealing, mut merging, mut merged) = (Spent::default(), Spent::default(), 0);
         while ticket.cast_unsigned() < entries {
             let (segment, sources) = segment(&mut ticket, entries);
             let file = self.files.open(&self.dir.join("segment"), OpenMode::Write)?;
@@ -122,24 +144,19 @@ impl Bench {
             let no = AtomicBool::new(false);
             let (sealed, time) =
                 self.timed(|| seal(&*self.files, &self.dir, id, &*file, sources, &no));
-            sealing += time;
+            sealing.add(time);
             manifest.runs.extend(sealed?.run);
             manifest.next_run += 1;
             let ((), time) = self.timed(|| merged += self.merge(&mut manifest).unwrap_or(0));
-            merging += time;
+            merging.add(time);
             manifest.write(&*self.files, &self.dir)?;
             sweep(&*self.files, &self.dir, &manifest)?;
         }
         let bytes: u64 =
             manifest.runs.iter().flat_map(|run| &run.slices).map(|slice| slice.file_bytes).sum();
-        let sealed = per_second(ticket.cast_unsigned(), sealing);
         say(&format!("{ticket} entries, {bytes} bytes in {} runs", manifest.runs.len()));
-        say(&format!("seal:  {sealed:.0} entries/s, syncs included, {sealing:.1?} in all"));
-        let rate = per_second(merged, merging.max(Duration::from_nanos(1)));
-        say(&format!(
-            "merge: {rate:.0} entries/s, {merged} entries in {merging:.1?}; {}",
-            memory()
-        ));
+        say(&format!("seal:  {} entries, syncs included", sealing.rate(ticket.cast_unsigned())));
+        say(&format!("merge: {} entries, {merged} in all; {}", merging.rate(merged), memory()));
         Ok(())
     }
 
@@ -167,17 +184,14 @@ impl Bench {
         });
         let runs = runs?;
         let total: u64 = runs.all().iter().map(|run| run.meta().entries()).sum();
-        say(&format!(
-            "open:  {time:.1?} for {} runs, {total} entries; {}",
-            runs.all().len(),
-            memory()
-        ));
+        let (wall, count) = (time.wall, runs.all().len());
+        say(&format!("open:  {wall:.1?} for {count} runs, {total} entries; {}", memory()));
         let (first, time) = self.timed(|| runs.after(Key::MIN).peek(LAST));
         first?;
-        say(&format!("first entry, cold: {time:.1?}; {}", memory()));
+        say(&format!("first entry, cold: {:.1?}; {}", time.wall, memory()));
         let (warm, time) = self.timed(|| runs.all().iter().try_for_each(|run| run.warm()));
         warm?;
-        say(&format!("tables, cold:      {time:.1?}; {}", memory()));
+        say(&format!("tables, cold:      {:.1?}; {}", time.wall, memory()));
         self.forget_cached()?;
         for name in ["cold", "warm"] {
             self.deliver(&runs, name)?;
@@ -186,7 +200,7 @@ impl Bench {
             let edges = (0..100).map(|n| START_MS + n * (SPREAD_MS / 100).cast_signed());
             edges.map(|edge| runs.count_below(edge).unwrap_or(0)).max()
         });
-        say(&format!("histogram of 100:  {:.1?}", counted.1));
+        say(&format!("histogram of 100:  {:.1?}", counted.1.wall));
         self.look_up(&runs, total)
     }
 
@@ -204,12 +218,9 @@ impl Bench {
             Ok(())
         });
         done?;
-        let rate = per_second(count, time);
-        let mib = per_second(bytes, time) / f64::from(1 << 20);
-        say(&format!(
-            "release, {name}: {rate:.0} entries/s, {mib:.0} MiB/s of records; {}",
-            memory()
-        ));
+        let mib = bytes as f64 / time.wall.as_secs_f64() / f64::from(1 << 20);
+        let rate = time.rate(count);
+        say(&format!("release, {name}: {rate} entries, {mib:.0} MiB/s of records; {}", memory()));
         Ok(())
     }
 
@@ -221,7 +232,7 @@ impl Bench {
             let (found, time) =
                 self.timed(|| (0..count).map(look).filter(|hit| matches!(hit, Ok(true))).count());
             hits += found as u64;
-            say(&format!("{name}: {:.0}/s, {found} of {count} found", per_second(count, time)));
+            say(&format!("{name}: {}, {found} of {count} found", time.rate(count)));
         };
         let id = |ticket: i64| Ok(runs.find_id(id_of(ticket).as_bytes(), |_| true)?.is_some());
         rate("fresh ids       ", 1_000_000, &|n| id(strange(n)));
