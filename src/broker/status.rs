@@ -15,12 +15,13 @@ use crate::ops::http::Probes;
 use crate::ops::process::Usage;
 use crate::server::Gauges;
 use crate::shard::Shards;
+use crate::shard::delay::gauges;
 use crate::shard::failed::Failed;
 use crate::shard::metadata::Metadata;
 use crate::shard::metrics as partitions;
 use crate::shard::registry::Registry;
 
-/// How long a scrape waits for the coordinators: they wait for the disk.
+/// How long a scrape waits for the shards: they wait for the disk.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Shared by the broker, which fills it in as it starts, and the endpoint, which reads it.
@@ -109,6 +110,9 @@ impl Status {
             serving.commits.render(out);
             serving.compaction.render(out);
             partitions::render(&serving.registry, out);
+            if let Some(shards) = serving.shards.upgrade() {
+                gauges::render(&shards, PATIENCE, out).await;
+            }
             if let (Some(groups), Some(survey)) = (groups, survey) {
                 groups.render(&survey, out);
             }

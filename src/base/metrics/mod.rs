@@ -66,6 +66,18 @@ declare! {
         "Records appended for producers.";
     fetch_bytes: Counter = Counter::default(), "klamm_fetch_bytes_total",
         "Record batch bytes handed to consumers.";
+    delay_accepted_records: Counter = Counter::default(), "klamm_delay_accepted_records_total",
+        "Delayed records taken in.";
+    delay_cancelled_records: Counter = Counter::default(), "klamm_delay_cancelled_records_total",
+        "Delayed records taken out by a cancel.";
+    delay_replaced_records: Counter = Counter::default(), "klamm_delay_replaced_records_total",
+        "Delayed records taken out by one that replaces them.";
+    delay_repeated_records: Counter = Counter::default(), "klamm_delay_repeated_records_total",
+        "Delayed records not taken in, as the same was pending under the same id.";
+    delay_cancels_too_late: Counter = Counter::default(), "klamm_delay_cancels_too_late_total",
+        "Produced cancels whose target had been released.";
+    delay_cancels_unknown: Counter = Counter::default(), "klamm_delay_cancels_unknown_total",
+        "Produced cancels without a pending target.";
     delay_released_records: Counter = Counter::default(), "klamm_delay_released_records_total",
         "Delayed records appended to their partition's log when due.";
     delay_released_bytes: Counter = Counter::default(), "klamm_delay_released_bytes_total",
@@ -145,6 +157,36 @@ pub mod sampled {
     pub const LOG_START_OFFSET: Family = Family {
         name: "klamm_log_start_offset",
         help: "First readable offset of a partition.",
+        kind: "gauge",
+    };
+    pub const DELAY_PENDING_RECORDS: Family = Family {
+        name: "klamm_delay_pending_records",
+        help: "Delayed records of a partition that wait.",
+        kind: "gauge",
+    };
+    pub const DELAY_PENDING_BYTES: Family = Family {
+        name: "klamm_delay_pending_bytes",
+        help: "Bytes of a partition's delayed records that wait.",
+        kind: "gauge",
+    };
+    pub const DELAY_NEXT_DUE: Family = Family {
+        name: "klamm_delay_next_due_timestamp_seconds",
+        help: "Unix time at which the first of a partition's delayed records is due.",
+        kind: "gauge",
+    };
+    pub const DELAY_MEMORY_BYTES: Family = Family {
+        name: "klamm_delay_memory_bytes",
+        help: "Memory of a partition's index of delayed records.",
+        kind: "gauge",
+    };
+    pub const DELAY_CLOCK_OFFSET: Family = Family {
+        name: "klamm_delay_clock_offset_seconds",
+        help: "Wall time less the clock by which delayed records are released.",
+        kind: "gauge",
+    };
+    pub const DELAY_CLOCK_STEPPED: Family = Family {
+        name: "klamm_delay_clock_stepped",
+        help: "1 while wall time is so far off that the release clock does not follow it.",
         kind: "gauge",
     };
     pub const GROUP_COUNT: Family =

@@ -129,6 +129,7 @@ impl Hosted {
             refused(error)
         })?;
         self.apply(&batch.diverted, &journaled, decisions, accepted_ms);
+        self.delay.as_mut().expect("it was begun").count(&deps.metrics);
         let base_offset = journaled.base_offset;
         deps.metrics.produce_bytes.add(batch.diverted.batch.size_bytes() as u64);
         deps.metrics.produce_records.add(u64::from(header.last_offset_delta.unsigned_abs()) + 1);

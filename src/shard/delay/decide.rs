@@ -22,9 +22,10 @@ use crate::shard::tally::Refused;
 pub(super) type Decisions = Option<Vec<Decision>>;
 
 /// Records of one partition on disk.
+#[derive(Clone, Copy)]
 pub(super) struct OnDisk<'a> {
-    journal: &'a PartitionLog,
-    runs: Option<&'a Runs>,
+    pub(super) journal: &'a PartitionLog,
+    pub(super) runs: Option<&'a Runs>,
 }
 
 impl<'a> OnDisk<'a> {

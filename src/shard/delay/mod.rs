@@ -8,6 +8,7 @@
 mod accept;
 mod decide;
 pub mod flight;
+pub mod gauges;
 pub mod limits;
 mod load;
 mod open;
@@ -27,10 +28,11 @@ use std::time::Duration;
 
 use crate::base::env::Env;
 use crate::base::ids::TopicPartition;
+use crate::base::metrics::Metrics;
 use crate::base::settings::DelayStoreSettings;
 use crate::delay::clock::ReleaseClock;
 use crate::delay::note::Totals;
-use crate::delay::state::State;
+use crate::delay::state::{State, Tally};
 use crate::log::error::AppendError;
 use crate::log::journal;
 use crate::log::partition::{Appended, PartitionLog};
@@ -89,6 +91,14 @@ impl DelayShared {
     /// No more runs are begun.
     pub fn close(&self) {
         self.sealer.close();
+    }
+
+    /// How far wall time is ahead of the release clock in ms, and whether it is not followed.
+    #[must_use]
+    pub fn clock_offset(&self) -> (i64, bool) {
+        let mut clock = self.clock.lock();
+        self.read(&mut clock);
+        (clock.offset_ms(), clock.is_stepped())
     }
 
     /// The release clock, epoch ms.
@@ -170,17 +180,40 @@ pub(super) struct Delay {
     sealed: Option<Sealed>,
     /// What it has added to [`DelayShared::open_window_bytes`].
     counted_bytes: usize,
+    /// What the metrics have of the machine's tally.
+    counted: Tally,
 }
 
 impl Delay {
     fn new(journal: PartitionLog, log: &PartitionLog) -> Self {
         let dir = log.identity().dir.join(journal::DELAY_DIR);
-        Self { journal, dir, state: None, sealed: None, counted_bytes: 0 }
+        Self {
+            journal,
+            dir,
+            state: None,
+            sealed: None,
+            counted_bytes: 0,
+            counted: Tally::default(),
+        }
     }
 
     pub(super) fn configure(&mut self, deps: &ShardDeps, partition: &LogSettings) {
         let segment_bytes = deps.delay.settings.journal_segment_bytes;
         self.journal.apply_settings(journal::settings(partition, segment_bytes));
+    }
+
+    /// Counts what has become of records since it was called last.
+    fn count(&mut self, metrics: &Metrics) {
+        let Some(state) = &self.state else { return };
+        let Tally { accepted, cancelled, replaced, repeated, too_late, unknown, .. } =
+            *state.tally();
+        let before = std::mem::replace(&mut self.counted, *state.tally());
+        metrics.delay_accepted_records.add(accepted - before.accepted);
+        metrics.delay_cancelled_records.add(cancelled - before.cancelled);
+        metrics.delay_replaced_records.add(replaced - before.replaced);
+        metrics.delay_repeated_records.add(repeated - before.repeated);
+        metrics.delay_cancels_too_late.add(too_late - before.too_late);
+        metrics.delay_cancels_unknown.add(unknown - before.unknown);
     }
 
     /// Appends to the journal, which may begin a segment and with it a window.

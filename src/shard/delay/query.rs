@@ -14,11 +14,15 @@ use super::payload::{self, Place};
 use crate::base::ids::TopicPartition;
 use crate::base::settings::Durability;
 use crate::delay::decide::{Decision, id_of, parse};
+use crate::delay::key::Key;
 use crate::delay::note::Note;
-use crate::delay::query::{Answer, Ask, Histogram, MOST_LISTED, Page, PageAsk, Pending, Summary};
-use crate::delay::state::Outcome;
+use crate::delay::query::{
+    Answer, Ask, BUCKET_BOUNDS_MS, Histogram, MOST_LISTED, Page, PageAsk, Pending, Summary,
+};
+use crate::delay::state::{Outcome, State};
 use crate::delay::window::Slot;
 use crate::log::error::AppendError;
+use crate::log::runs::{Entry, OwnedEntry, Runs};
 use crate::log::validate::ValidBatch;
 use crate::shard::committer::{Submission, Submitted};
 use crate::shard::landing::{Landing, Parked};
@@ -63,6 +67,7 @@ impl Shard {
         let Hosted { log, partition, delay: Some(delay), .. } = hosted else {
             unreachable!("a note was written to its journal")
         };
+        delay.count(&deps.metrics);
         delays.turns.arm(tp, delay.next_due_ms());
         let (end, journal_end) = (log.end(), delay.journal.end());
         if deps.durability == Durability::PageCache {
@@ -113,6 +118,9 @@ impl Hosted {
     }
 }
 
+/// Cancelled entries of runs that a page may pass.
+const MOST_PASSED: usize = 64 << 10;
+
 const UNREADABLE: &str = "what is delayed in this partition could not be read at start";
 
 /// The answer of a partition without delayed records.
@@ -128,41 +136,83 @@ fn nothing(ask: &Ask, now_ms: i64) -> Answer {
 impl Delay {
     fn answer(&mut self, ask: &Ask, now_ms: i64) -> io::Result<Answer> {
         let next_due_ms = self.next_due_ms();
-        let Some(state) = &mut self.state else {
+        let Self { journal, state: Some(state), sealed, .. } = self else {
             return Ok(Answer::Unavailable(UNREADABLE.to_owned()));
         };
+        let on_disk = OnDisk::of(journal, sealed.as_ref());
         Ok(match ask {
-            Ask::Summary => Answer::Summary(Summary {
-                pending: state.pending(),
-                next_due_ms,
-                memory_bytes: state.memory_bytes() as u64,
-                run_bytes: 0,
-                runs: 0,
-            }),
-            Ask::Histogram => {
-                let mut histogram = Histogram::at(now_ms);
-                state.waiting().for_each(|slot| histogram.add(slot.key.due_ms, 1));
-                Answer::Histogram(histogram)
+            Ask::Summary => {
+                let runs = on_disk.runs.map_or(&[][..], Runs::all);
+                let slices = runs.iter().flat_map(|run| &run.meta().slices);
+                Answer::Summary(Summary {
+                    pending: state.pending(),
+                    next_due_ms,
+                    memory_bytes: state.memory_bytes() as u64,
+                    run_bytes: slices.map(|slice| slice.file_bytes).sum(),
+                    runs: u32::try_from(runs.len()).unwrap_or(u32::MAX),
+                })
             }
-            Ask::Pending(ask) => Answer::Pending(self.page(ask)?),
+            Ask::Histogram => Answer::Histogram(on_disk.histogram(state, now_ms)?),
+            Ask::Pending(ask) => Answer::Pending(on_disk.page(state, ask)?),
             Ask::Cancel { .. } => unreachable!("it is written before it is answered"),
         })
     }
+}
 
-    fn page(&mut self, ask: &PageAsk) -> io::Result<Page> {
-        let Some(state) = &mut self.state else { return Ok(Page::default()) };
+impl OnDisk<'_> {
+    fn histogram(&self, state: &State, now_ms: i64) -> io::Result<Histogram> {
+        let mut histogram = Histogram::at(now_ms);
+        state.waiting().for_each(|slot| histogram.add(slot.key.due_ms, 1));
+        let Some(runs) = self.runs else { return Ok(histogram) };
+        let in_windows: u64 = histogram.records.iter().sum();
+        let in_runs = state.pending().records.saturating_sub(in_windows);
+        // What was passed or cancelled is still in files: never more than there are.
+        let passed = runs.count_below(state.w().due_ms)?;
+        let mut below = 0;
+        for bound_ms in BUCKET_BOUNDS_MS {
+            let due_ms = now_ms.saturating_add(bound_ms);
+            let count = runs.count_below(due_ms.saturating_add(1))?;
+            let count = count.saturating_sub(passed).clamp(below, in_runs);
+            histogram.add(due_ms, count - below);
+            below = count;
+        }
+        histogram.add(i64::MAX, in_runs - below);
+        Ok(histogram)
+    }
+
+    fn page(&self, state: &mut State, ask: &PageAsk) -> io::Result<Page> {
         let limit = ask.limit.min(MOST_LISTED);
-        let mut slots: Vec<(i64, Slot)> = match &ask.id {
+        let mut entries = match &ask.id {
             Some(id) => {
-                let mut on_disk = OnDisk::of(&self.journal, self.sealed.as_ref());
-                let found = state.pending_with_id(id, &mut on_disk)?;
-                let found = found.filter(|taken| taken.key > ask.after);
-                found.and_then(|taken| state.entry(taken.key.ticket)).into_iter().collect()
+                let found = self.with_id_listed(state, id)?;
+                found.filter(|entry| entry.key > ask.after).into_iter().collect()
             }
-            None => state.after(ask.after.max(state.w())).take(limit + 1).collect(),
+            None => {
+                let after = ask.after.max(state.w());
+                let slots = state.after(after).take(limit + 1).collect();
+                let mut entries = self.of_windows(slots)?;
+                entries.extend(self.of_runs(state, after, limit + 1)?);
+                entries.sort_unstable_by_key(|entry| entry.key);
+                entries
+            }
         };
-        let more = slots.len() > limit;
-        slots.truncate(limit);
+        let more = entries.len() > limit;
+        entries.truncate(limit);
+        Ok(Page { entries, more })
+    }
+
+    fn with_id_listed(&self, state: &State, id: &[u8]) -> io::Result<Option<Pending>> {
+        let mut on_disk = *self;
+        let Some(taken) = state.pending_with_id(id, &mut on_disk)? else { return Ok(None) };
+        if let Some(entry) = state.entry(taken.key.ticket) {
+            return Ok(self.of_windows(vec![entry])?.pop());
+        }
+        let entry = self.runs.map(|runs| runs.get(taken.key)).transpose();
+        let entry = entry.map_err(io::Error::other)?.flatten();
+        Ok(entry.map(|entry: OwnedEntry| of_run(&entry, &entry.record)))
+    }
+
+    fn of_windows(&self, slots: Vec<(i64, Slot)>) -> io::Result<Vec<Pending>> {
         let place = |(segment, slot): &(i64, Slot)| Place {
             segment: *segment,
             position: slot.position,
@@ -170,11 +220,41 @@ impl Delay {
         };
         let places: Vec<Place> = slots.iter().map(place).collect();
         let mut buffer = Vec::new();
-        let found = payload::read(&self.journal, &places, &mut buffer)?;
+        let found = payload::read(self.journal, &places, &mut buffer)?;
         let entries = slots.iter().zip(found);
-        let entries = entries.map(|((_, slot), range)| listed(slot, &buffer[range])).collect();
-        Ok(Page { entries, more })
+        Ok(entries.map(|((_, slot), range)| listed(slot, &buffer[range])).collect())
     }
+
+    /// The first entries of runs behind a key, as far as a bounded look goes.
+    fn of_runs(&self, state: &State, after: Key, most: usize) -> io::Result<Vec<Pending>> {
+        let mut entries = Vec::new();
+        let Some(runs) = self.runs else { return Ok(entries) };
+        let mut merge = runs.after(after);
+        for _ in 0..MOST_PASSED {
+            let Some(key) = merge.peek(Key::new(i64::MAX, i64::MAX))? else { break };
+            if let Some(entry) = merge.entry().filter(|_| !state.is_cancelled(key.ticket)) {
+                entries.push(of_run(&entry, entry.record));
+            }
+            if entries.len() == most {
+                break;
+            }
+            merge.advance();
+        }
+        Ok(entries)
+    }
+}
+
+fn of_run<R>(entry: &Entry<R>, record: &[u8]) -> Pending {
+    let slot = Slot {
+        key: entry.key,
+        asked_due_ms: entry.asked_due_ms,
+        accepted_ms: entry.accepted_ms,
+        base_timestamp_ms: entry.base_timestamp_ms,
+        expires_at_ms: entry.expires_at_ms,
+        position: 0,
+        bytes: u32::try_from(record.len()).unwrap_or(u32::MAX),
+    };
+    listed(&slot, record)
 }
 
 fn listed(slot: &Slot, record: &[u8]) -> Pending {
