@@ -67,6 +67,7 @@ impl Shards {
             mailboxes.push(Arc::clone(shard.mailbox()));
             threads.push(worker::spawn(shard));
         }
+        delay.connect(mailboxes.clone());
         (Arc::new(Self { mailboxes, registry, delay }), threads)
     }
 

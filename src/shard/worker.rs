@@ -229,6 +229,7 @@ impl Shard {
                 let _ = done.send(self.replace(tp, &replacement));
             }
             Control::Sealed(done) => self.sealed(*done),
+            Control::CancelElsewhere(tp, offer) => self.cancel_from_elsewhere(tp, &offer),
             Control::Checkpoint(done) => {
                 let _ = done.send(self.checkpoint());
             }

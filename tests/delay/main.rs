@@ -10,7 +10,7 @@ mod support;
 use kit::{Given, Reader, Signature, batch, latest, now_ms, produce, produce_raw};
 use klamm::wire::compression::Codec;
 use support::broker::Broker;
-use support::topics::{create, name};
+use support::topics::{create, create_with, name};
 
 /// A delay within which a broker can be killed and started again on a busy machine.
 const LONG_MS: i64 = 4_000;
@@ -236,4 +236,53 @@ fn what_is_in_runs_is_delivered_in_order_once_and_can_be_cancelled() {
     assert!(reader.seen.is_sorted_by_key(|seen| due(seen).flatten()), "in the order of due times");
     assert!(reader.seen.iter().all(|seen| due(seen).flatten() <= Some(seen.seen_ms)), "not early");
     until(&broker, &topic, || runs(scratch.path(), &topic.0) == 0);
+}
+
+#[test]
+fn a_cancel_in_another_partition_finds_what_waits() {
+    let scratch = scratch();
+    let broker = Broker::start(scratch.path());
+    let client = &mut broker.connect();
+    let topic = name("moved");
+    create(client, &topic, 2);
+    let due_ms = now_ms() + LONG_MS;
+    let by_id = Given::at(due_ms, "by id").with("klamm.delay.id", "order-1");
+    let ticket = produce(client, &topic, 0, &[by_id, Given::at(due_ms, "by ticket")]) + 1;
+    let replaced = Given::at(due_ms, "old").with("klamm.delay.id", "order-2");
+    produce(client, &topic, 0, &[replaced, Given::at(due_ms + 200, "last")]);
+    let cancel = |target: String| Given::live("").with("klamm.delay.cancel", target);
+    let replace = Given::at(due_ms, "new").with("klamm.delay.id", "order-2");
+    let commands = [
+        cancel("order-1".to_owned()),
+        cancel(format!("@0:{ticket}")),
+        replace.with("klamm.delay.replace", true),
+    ];
+    produce(client, &topic, 1, &commands);
+    let mut first = Reader::new(&topic, 0);
+    first.until(client, 1);
+    assert_eq!(first.values(), ["last"], "the others were cancelled");
+    let mut second = Reader::new(&topic, 1);
+    second.until(client, 1);
+    assert_eq!(second.values(), ["new"]);
+}
+
+#[test]
+fn a_topic_pays_no_more_than_its_caps_allow_and_is_released_at_its_rate() {
+    let scratch = scratch();
+    let broker = Broker::start(scratch.path());
+    let client = &mut broker.connect();
+    let topic = name("limits");
+    let configs =
+        [("delay.max.pending.records", "100"), ("delay.release.max.records.per.second", "50")];
+    create_with(client, &topic, 1, &configs);
+    let due_ms = now_ms() + 500;
+    let given: Vec<_> = (0..100).map(|n| Given::at(due_ms, format!("v{n}"))).collect();
+    produce(client, &topic, 0, &given);
+    let over = batch(Codec::None, None, &[Given::at(due_ms, "over")]);
+    let answer = produce_raw(client, &topic, 0, -1, over);
+    assert_eq!(answer.error_code, 44, "POLICY_VIOLATION: {answer:?}");
+    let mut reader = Reader::new(&topic, 0);
+    reader.until(client, 100);
+    let last = reader.seen.last().expect("a hundred").seen_ms;
+    assert!(last - due_ms >= 1_500, "100 records at 50 a second took {} ms", last - due_ms);
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::decide::{Decisions, noted};
+use super::elsewhere::{Offer, offers};
 use super::flight::JournalEnd;
 use crate::base::fault::{Code, Fault};
 use crate::base::ids::TopicPartition;
@@ -38,6 +39,8 @@ struct Outcome {
     accepted_ms: i64,
     /// A retry: nothing was written.
     duplicate: bool,
+    /// What its commands did not find here.
+    offers: Vec<Offer>,
 }
 
 impl Shard {
@@ -79,7 +82,8 @@ impl Shard {
         if deps.durability == Durability::PageCache {
             delay.journal.view().advance(&journal_end);
             partition.view.advance(&end);
-            return ack.complete(result);
+            ack.complete(result);
+            return self.offer_elsewhere(tp, &outcome.offers);
         }
         let parked = match acks {
             Acks::All => Parked::Produced(ack, result),
@@ -98,6 +102,7 @@ impl Shard {
         let view = Arc::clone(&partition.view);
         let completion = Landing { view, end, journal: Some(Box::new(journal)), parked };
         round.push(Submission { batches, completion });
+        self.offer_elsewhere(tp, &outcome.offers);
     }
 }
 
@@ -117,9 +122,9 @@ impl Hosted {
         let header = *batch.diverted.batch.header();
         if let Some(first) = self.log.judge(&header).map_err(refused)? {
             let (base_offset, accepted_ms) = (first.base_offset, first.first_ms);
-            return Ok(Outcome { base_offset, accepted_ms, duplicate: true });
+            return Ok(Outcome { base_offset, accepted_ms, duplicate: true, offers: Vec::new() });
         }
-        let decisions = self.decide(batch, accepted_ms)?;
+        let (decisions, offers) = self.decide(batch, accepted_ms)?;
         self.changed = true;
         let journaled = self.write(batch, accepted_ms).map_err(|error| {
             self.log.note_unwritten(&header);
@@ -133,11 +138,15 @@ impl Hosted {
         let base_offset = journaled.base_offset;
         deps.metrics.produce_bytes.add(batch.diverted.batch.size_bytes() as u64);
         deps.metrics.produce_records.add(u64::from(header.last_offset_delta.unsigned_abs()) + 1);
-        Ok(Outcome { base_offset, accepted_ms, duplicate: false })
+        Ok(Outcome { base_offset, accepted_ms, duplicate: false, offers })
     }
 
     /// Decides, and notes in the batch what is not plain.
-    fn decide(&mut self, batch: &mut Delayed, accepted_ms: i64) -> Result<Decisions, Refused> {
+    fn decide(
+        &mut self,
+        batch: &mut Delayed,
+        accepted_ms: i64,
+    ) -> Result<(Decisions, Vec<Offer>), Refused> {
         let delay = self.delay.as_mut().expect("it was begun");
         delay.align(&mut self.log);
         let pending = delay.state.as_ref().map_or_else(Totals::default, State::pending);
@@ -147,12 +156,13 @@ impl Hosted {
         let base_offset = delay.journal.next_offset();
         let partition = self.partition.tp.partition;
         let decisions = delay.decide(partition, &batch.diverted, base_offset, accepted_ms)?;
+        let offers = decisions.as_ref().map(|all| offers(partition, &batch.diverted, all));
         if let Some(decisions) = &decisions
             && decisions.iter().any(|decision| decision.victim().is_some())
         {
             batch.diverted.batch = noted(&batch.diverted, decisions)?;
         }
-        Ok(decisions)
+        Ok((decisions, offers.unwrap_or_default()))
     }
 
     /// Writes journal and log, as a pair if the batch has something for both.

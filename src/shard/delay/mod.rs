@@ -7,6 +7,7 @@
 
 mod accept;
 mod decide;
+pub mod elsewhere;
 pub mod flight;
 pub mod gauges;
 pub mod limits;
@@ -21,8 +22,8 @@ mod turns;
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -45,6 +46,7 @@ use parking_lot::{Mutex, MutexGuard};
 use rustc_hash::FxHashSet;
 
 pub(super) use accept::Delayed;
+use elsewhere::Mailboxes;
 use flight::Flight;
 use limits::Rates;
 use seal::Sealed;
@@ -58,6 +60,7 @@ pub struct DelayShared {
     clock: Mutex<ReleaseClock>,
     /// What the clock showed last.
     last_ms: AtomicI64,
+    mailboxes: OnceLock<Mailboxes>,
     sealer: Sealer,
     rates: Rates,
     /// Memory of the windows that take new entries, of all shards.
@@ -75,9 +78,24 @@ impl DelayShared {
             last_ms: AtomicI64::new(clock.now_ms()),
             clock: Mutex::new(clock),
             rates: Rates::new(settings.release_max, env.monotonic()),
+            mailboxes: OnceLock::new(),
             sealer: Sealer::default(),
             open_window_bytes: AtomicUsize::new(0),
         })
+    }
+
+    /// The shards are about to run; their partitions can reach each other.
+    pub(super) fn connect(&self, mailboxes: Mailboxes) {
+        // A second set would be one of other shards that share this by mistake.
+        let connected = self.mailboxes.set(mailboxes);
+        debug_assert!(connected.is_ok(), "shards are started once");
+    }
+
+    /// Sends a message to a shard, unless it has stopped.
+    fn send(&self, shard: usize, message: Message) {
+        if let Some(mailbox) = self.mailboxes.get().and_then(|all| all.get(shard)) {
+            let _ = mailbox.send(message);
+        }
     }
 
     /// Starts the thread that writes runs. It ends after [`DelayShared::close`].

@@ -50,7 +50,12 @@ impl Shard {
         let _ = done.send(answer);
     }
 
-    fn cancel_delayed(&mut self, tp: TopicPartition, ticket: i64, done: oneshot::Sender<Answer>) {
+    pub(super) fn cancel_delayed(
+        &mut self,
+        tp: TopicPartition,
+        ticket: i64,
+        done: oneshot::Sender<Answer>,
+    ) {
         let Self { deps, hosted, delays, round, .. } = self;
         let Some(hosted) = hosted.get_mut(&tp) else { return };
         let now_ms = deps.delay.now_ms();
