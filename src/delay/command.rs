@@ -164,7 +164,8 @@ impl<'a> Given<'a> {
     }
 
     fn cancel(&self, cancel: Header<'a>, record: &Record<'_>) -> Result<Command<'a>, String> {
-        for other in [self.delay, self.deliver_at, self.id, self.replace].into_iter().flatten() {
+        let others = [self.delay, self.deliver_at, self.id, self.replace];
+        if let Some(other) = others.into_iter().flatten().next() {
             return Err(refused(other, "it has no place beside klamm.delay.cancel"));
         }
         if record.value.is_some() {

@@ -49,7 +49,11 @@ impl DelaySettings {
             max_ms: read.long("delay.max.ms"),
             max_pending_records: limit(&read, "delay.max.pending.records"),
             max_pending_bytes: limit(&read, "delay.max.pending.bytes"),
-            header_aliases: read.list("delay.header.aliases").iter().filter_map(alias).collect(),
+            header_aliases: read
+                .list("delay.header.aliases")
+                .iter()
+                .filter_map(|entry| alias(entry))
+                .collect(),
             ignore_unknown_headers: read.text("delay.unknown.headers") == "ignore",
             release_max: release_max(&read),
         }
@@ -97,7 +101,7 @@ fn limit(read: &Reader, name: &str) -> Option<u64> {
 
 /// `foreign=canonical`, or nothing if the entry is not an alias. Foreign names are an
 /// application's: nobody renames what is of Klamm's own family.
-fn alias(entry: &String) -> Option<(String, String)> {
+fn alias(entry: &str) -> Option<(String, String)> {
     let (foreign, canonical) = entry.split_once('=')?;
     let (foreign, canonical) = (foreign.trim(), canonical.trim());
     let own = foreign.to_ascii_lowercase().starts_with("klamm.");
@@ -107,7 +111,7 @@ fn alias(entry: &String) -> Option<(String, String)> {
 
 /// Whether a list's entries are aliases, and none of them has two meanings.
 pub(super) fn are_aliases(entries: &[String]) -> bool {
-    let aliases: Vec<_> = entries.iter().filter_map(alias).collect();
+    let aliases: Vec<_> = entries.iter().filter_map(|entry| alias(entry)).collect();
     let twice = |at: usize| aliases[..at].iter().any(|(foreign, _)| *foreign == aliases[at].0);
     aliases.len() == entries.len() && !(0..aliases.len()).any(twice)
 }

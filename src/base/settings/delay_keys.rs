@@ -1,5 +1,5 @@
-//! The broker keys of delayed delivery: the topics' defaults, all of which may be altered while
-//! the broker runs, and what is the broker's own (`delay.journal.*`, `delay.clock.*`).
+//! The broker keys of delayed delivery: the topics' defaults, which may be altered while the broker
+//! runs, and what is the broker's own and changes by a restart.
 //!
 //! `delay.release.max.*` is no default of topics: the broker's is a limit for all of them
 //! together, a topic's for that topic.
@@ -73,16 +73,14 @@ pub(super) const DELAY_KEYS: &[Spec] = &[
         "Most bytes of delayed records delivered in a second, of all topics together; -1 is no \
          limit.",
     )
-    .or(-1)
-    .dynamic(),
+    .or(-1),
     Spec::long(
         "delay.release.max.records.per.second",
         1,
         "-1",
         "Most delayed records delivered in a second, of all topics together; -1 is no limit.",
     )
-    .or(-1)
-    .dynamic(),
+    .or(-1),
     Spec::words(
         "delay.unknown.headers",
         UNKNOWN_HEADERS,
