@@ -21,6 +21,11 @@ const MEANT: &[(&str, &str, &str)] = &[
         "log_append_time_ms",
         "a retry gets the answer of the first try; Kafka names the batch's own time",
     ),
+    (
+        "consumer groups: a change of topics",
+        "heartbeat_interval_ms",
+        "who waits for a target is asked back sooner, so that large groups form soon",
+    ),
     ("produce", "log_start_offset", "Kafka says it only of batches that it refuses late"),
 ];
 

@@ -2,6 +2,7 @@
 //! topics, so that cases do not see each other, and draws what varies from the seed.
 
 mod configs;
+mod consumer_groups;
 mod epochs;
 mod fetch;
 mod groups;
@@ -44,6 +45,7 @@ pub fn all() -> Vec<Case> {
     // The brokers make the topic of groups, before a case of topics tries to.
     let parts = [
         groups::CASES,
+        consumer_groups::CASES,
         produce::CASES,
         fetch::CASES,
         offsets::CASES,
