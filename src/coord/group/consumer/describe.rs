@@ -77,7 +77,8 @@ impl Consumer {
     }
 
     /// Whether a member at this epoch may commit for these partitions. A commit that was on its way
-    /// when the member moved on is good for what it has had since that epoch (KIP-1251).
+    /// when the member moved on is good for what it has had since that epoch (KIP-1251). It stands or
+    /// falls as a whole: Kafka 4.3 judges partitions one by one in commits of transactions only.
     ///
     /// `knows_epochs`: the request's version has a member epoch (since v9).
     ///
