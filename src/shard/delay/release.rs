@@ -27,7 +27,7 @@ use crate::delay::state::State;
 use crate::delay::window::Slot;
 use crate::log::error::AppendError;
 use crate::log::partition::PartitionLog;
-use crate::log::runs::{Merge, Ticket};
+use crate::log::runs::Merge;
 use crate::log::validate::{CompressionRule, ValidBatch};
 use crate::shard::committer::{Submission, Submitted};
 use crate::shard::landing::{Landing, Parked};
@@ -320,10 +320,15 @@ impl Delay {
             pause: Pause::Until(None),
         };
         let mut passed = 0;
+        // Up to here nothing is left that could be delivered.
+        let mut horizon = None;
         loop {
             let in_run = peek(&mut sealed.next, w, cancelled, limit)?;
             let in_window = windows.peek().filter(|key| *key <= limit);
-            let Some(key) = in_run.into_iter().chain(in_window).min() else { break };
+            let Some(key) = in_run.into_iter().chain(in_window).min() else {
+                horizon = Some(limit);
+                break;
+            };
             passed += 1;
             if in_run == Some(key) {
                 let entry = sealed.next.entry().expect("it was just looked at");
@@ -366,11 +371,12 @@ impl Delay {
                 });
             }
         }
+        sealed.pass_lost(horizon.or(chunk.w).unwrap_or(w), w, cancelled, &mut chunk);
         if let Pause::Until(due_ms) = &mut chunk.pause {
-            let next = sealed.next.bound().into_iter().chain(windows.peek()).min();
+            let lost = sealed.lost.first_key_value().map(|(key, _)| *key);
+            let next = sealed.next.bound().into_iter().chain(windows.peek()).chain(lost).min();
             *due_ms = next.map(|key| key.due_ms);
         }
-        sealed.count_lost(w, cancelled, &mut chunk);
         Ok(Some(chunk))
     }
 
@@ -436,19 +442,22 @@ fn peek(
 }
 
 impl Sealed {
-    /// What damage took of the runs is out, as what has expired: nothing waits behind it.
-    fn count_lost(&mut self, w: Key, cancelled: &RoaringTreemap, chunk: &mut Chunk) {
+    /// What damage took of the runs is out when its turn has come, as what has expired: nothing
+    /// waits behind it, and the release position passes nothing that can still be delivered.
+    fn pass_lost(&mut self, up_to: Key, w: Key, cancelled: &RoaringTreemap, chunk: &mut Chunk) {
         for lost in self.next.take_lost() {
             tracing::error!(?lost, "delayed records are lost: a run is damaged");
             self.damaged.push(lost.run);
             let run = self.runs.all().iter().find(|run| run.meta().id == lost.run);
-            let keys = run.map(|run| run.keys_within(lost.from, lost.below));
-            let Some(Ok(keys)) = keys else { continue };
-            for Ticket { key, record_bytes } in keys {
-                if key > w && !cancelled.contains(key.ticket.cast_unsigned()) {
-                    chunk.expired.add(u32::try_from(record_bytes).unwrap_or(u32::MAX));
-                    chunk.w = chunk.w.max(Some(key));
-                }
+            let tickets = run.map(|run| run.keys_within(lost.from, lost.below));
+            let Some(Ok(tickets)) = tickets else { continue };
+            self.lost.extend(tickets.into_iter().map(|ticket| (ticket.key, ticket.record_bytes)));
+        }
+        while let Some(first) = self.lost.first_entry().filter(|first| *first.key() <= up_to) {
+            let (key, record_bytes) = first.remove_entry();
+            if key > w && !cancelled.contains(key.ticket.cast_unsigned()) {
+                chunk.expired.add(u32::try_from(record_bytes).unwrap_or(u32::MAX));
+                chunk.w = chunk.w.max(Some(key));
             }
         }
     }

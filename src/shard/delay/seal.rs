@@ -1,11 +1,13 @@
 //! A partition's runs from its shard's side: what is to be sealed or merged, and what changes when
 //! that is done.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::sealer::{Changed, Done, Hold, Job, Work};
 use super::{Delay, DelayHost};
 use crate::base::ids::TopicPartition;
+use crate::delay::key::Key;
 use crate::delay::state::State;
 use crate::log::runs::{Manifest, Merge, RunError, RunId, Runs, due_for_merge};
 use crate::shard::worker::{Shard, ShardDeps};
@@ -19,6 +21,8 @@ pub(super) struct Sealed {
     pub(super) runs: Runs,
     /// All runs in the order of delivery, from the release position on.
     pub(super) next: Merge,
+    /// Entries of runs that damage took, with the length of their records, until their turn comes.
+    pub(super) lost: BTreeMap<Key, u64>,
     /// Runs with damage, which are not merged.
     pub(super) damaged: Vec<RunId>,
     pub(super) hold: Arc<Hold>,
@@ -34,6 +38,7 @@ impl Sealed {
             manifest,
             runs,
             next,
+            lost: BTreeMap::new(),
             damaged: Vec::new(),
             hold: Arc::default(),
             busy: false,
@@ -45,6 +50,8 @@ impl Sealed {
     /// Begins the sequence anew behind the release position.
     pub(super) fn rewind(&mut self, state: &State) {
         self.next = self.runs.after(state.w());
+        // What is lost above it is met again.
+        self.lost.clear();
     }
 }
 
