@@ -44,7 +44,7 @@ pub struct OpenHint {
     pub producers: Vec<ProducerState>,
     /// The broker stopped cleanly: the log ends at the recovery point.
     pub clean: bool,
-    /// No batch from here on may stay (see [`super::pairs`]); not below the recovery point.
+    /// No batch from here on may stay (see [`super::pairs`]); never below the recovery point.
     pub limit: Option<i64>,
 }
 
@@ -130,10 +130,7 @@ impl PartitionLog {
             end,
             floor: 0,
             half: None,
-            tail: Tail {
-                known_below: recovery.recovery_point.max(log_start),
-                pairs: recovery.pairs,
-            },
+            tail: Tail { known_below: recovery.recovery_point.max(log_start), ..recovery.tail },
             active: None,
             named: false,
             synced_below: recovery.recovery_point,
@@ -250,8 +247,8 @@ struct Recovery<'a> {
     dirty: Dirty,
     condemned: VecDeque<(i64, PathBuf)>,
     end: i64,
-    /// Base offsets of paired batches above the recovery point.
-    pairs: Vec<i64>,
+    /// What is above the recovery point.
+    tail: Tail,
     /// The segments end below the log's end.
     behind: bool,
     report: RecoveryReport,
@@ -283,7 +280,7 @@ impl<'a> Recovery<'a> {
             dirty: Dirty::default(),
             condemned: VecDeque::new(),
             end: hint.recovery_point,
-            pairs: Vec::new(),
+            tail: Tail::default(),
             behind: false,
             report: RecoveryReport::default(),
         }
@@ -371,7 +368,7 @@ impl<'a> Recovery<'a> {
         let flaw = loop {
             match scanner.step()? {
                 Step::Batch(placed) if placed.header.base_offset >= self.limit => {
-                    break Some((placed.position, Flaw::HalfAPair));
+                    break Some((placed.position, Flaw::Uncommitted));
                 }
                 Step::Batch(placed) => self.apply(&placed),
                 Step::End => break None,
@@ -383,9 +380,11 @@ impl<'a> Recovery<'a> {
         segment.set_size_bytes(whole);
         segment.trust_from(from);
         let interval_bytes = u64::from(self.settings.index_interval_bytes);
-        if segment.mend_index(loaded, from, interval_bytes)? || from < size {
-            self.dirty.paths.extend(segment.paths());
-        }
+        segment.mend_index(loaded, from, interval_bytes)?;
+        // Also where nothing is left to scan: an earlier recovery may have cut here and ended before
+        // that was durable, and what it cut would come back under what is committed from now on.
+        self.dirty.paths.extend(segment.paths());
+        self.dirty.dir = true;
         Ok(flaw)
     }
 
@@ -435,9 +434,7 @@ impl<'a> Recovery<'a> {
             let offsets = (header.base_offset, header.last_offset());
             self.producers.record(producer, offsets, header.max_timestamp_ms, self.now_ms);
         }
-        if header.is_paired() {
-            self.pairs.push(header.base_offset);
-        }
+        self.tail.note(header);
         self.end = header.last_offset() + 1;
     }
 

@@ -55,8 +55,8 @@ pub enum Flaw {
     Offsets,
     #[error("the batch's checksum does not match")]
     Checksum,
-    #[error("half of an append that was never committed")]
-    HalfAPair,
+    #[error("what is missing before it, here or in the journal, was never committed")]
+    Uncommitted,
 }
 
 /// One step of a walk.

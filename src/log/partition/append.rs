@@ -175,6 +175,7 @@ impl PartitionLog {
     pub fn append_replayed(&mut self, batch: &Bytes, now_ms: i64) -> Result<Replayed, ReplayError> {
         let header = BatchHeader::parse(batch).map_err(|_| ReplayError::Malformed)?;
         let base_offset = header.base_offset;
+        self.tail.note_committed(&header);
         if header.last_offset() < self.end {
             // Its segment may be deleted since, and with it what it told of its producer.
             if let Some(producer) = sequenced(&header) {
@@ -190,9 +191,6 @@ impl PartitionLog {
         let active = self.active.as_mut().expect("a place was just made");
         active.write(&[IoSlice::new(batch)])?;
         self.note(&header, size, now_ms);
-        if header.is_paired() {
-            self.tail.pairs.push(base_offset);
-        }
         Ok(Replayed::Appended)
     }
 

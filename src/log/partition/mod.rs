@@ -157,7 +157,7 @@ impl PartitionLog {
         journal.set_floor(self.end);
     }
 
-    /// Pairs above the recovery point, for [`super::pairs::cut`], once the commit log is replayed
+    /// What is above the recovery point, for [`super::pairs::cut`], once the commit log is replayed
     /// and before the first checkpoint.
     #[must_use]
     pub const fn tail(&self) -> &Tail {

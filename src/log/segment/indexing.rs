@@ -103,13 +103,13 @@ impl SegmentView {
     }
 
     /// Brings the index files in line with the log, of which they are known to be right below
-    /// `position` only. True if they had to change.
+    /// `position` only.
     pub(crate) fn mend_index(
         &self,
         loaded: Option<Loaded>,
         position: u64,
         interval_bytes: u64,
-    ) -> io::Result<bool> {
+    ) -> io::Result<()> {
         let before = loaded.as_ref().map(Loaded::written);
         let kept = loaded.map(|loaded| loaded.below(position));
         let whole = before.is_some() && before == kept.as_ref().map(Loaded::written);
@@ -120,7 +120,7 @@ impl SegmentView {
             self.write_index(&index, Written::default())?;
         }
         self.set_checked(now);
-        Ok(!whole || before != Some(now))
+        Ok(())
     }
 
     /// The whole index in memory, what is needed to go on with it, and how much the files have.
