@@ -66,7 +66,8 @@ impl Life {
                 Ok(())
             }
             Err(_) if world.disk.has_crashed() => Err(Ended::Down),
-            // A full disk, or a sync that failed of a file which nobody needs.
+            Err(CompactError::Sync(_)) => Err(Ended::Down),
+            // A full disk.
             Err(CompactError::Interrupted | CompactError::Storage(_)) => Ok(()),
             Err(error) => Err(Broken::Unreadable(error.to_string()).into()),
         }
