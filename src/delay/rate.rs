@@ -1,10 +1,9 @@
 //! How fast delayed records are released: token buckets over what a partition, a topic and the
-//! broker may take, and turns between topics.
+//! broker may take.
 //!
 //! A chunk is taken when nothing is owed, and may overdraw: the debt is paid before the next one.
 //! So a rate holds on average whatever the chunk's size, and no record waits for a full bucket.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Microtokens of one token.
@@ -105,45 +104,6 @@ impl Limit {
     }
 }
 
-/// Whose turn it is: topics one after the other, and within a topic its partitions. A topic with
-/// a thousand partitions that are due gets no more turns than one with a single one.
-#[derive(Clone, Debug)]
-pub struct Turns<T, P> {
-    topics: VecDeque<(T, VecDeque<P>)>,
-}
-
-impl<T, P> Default for Turns<T, P> {
-    fn default() -> Self {
-        Self { topics: VecDeque::new() }
-    }
-}
-
-impl<T: PartialEq + Copy, P: PartialEq> Turns<T, P> {
-    /// A partition has something due. Nothing happens if it waits for its turn already.
-    pub fn enter(&mut self, topic: T, partition: P) {
-        match self.topics.iter_mut().find(|(waiting, _)| *waiting == topic) {
-            Some((_, partitions)) if partitions.contains(&partition) => {}
-            Some((_, partitions)) => partitions.push_back(partition),
-            None => self.topics.push_back((topic, VecDeque::from([partition]))),
-        }
-    }
-
-    /// The next in turn. It has to enter again if something is left.
-    pub fn next(&mut self) -> Option<(T, P)> {
-        let (topic, mut partitions) = self.topics.pop_front()?;
-        let partition = partitions.pop_front()?;
-        if !partitions.is_empty() {
-            self.topics.push_back((topic, partitions));
-        }
-        Some((topic, partition))
-    }
-
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.topics.is_empty()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,18 +158,5 @@ mod tests {
         bucket.take(100, ms(3_600_000));
         assert!(!bucket.is_open(ms(3_600_000)));
         assert!(bucket.is_open(ms(3_600_002)));
-    }
-
-    #[test]
-    fn topics_take_turns_whatever_their_partitions() {
-        let mut turns = Turns::default();
-        for partition in 0..3 {
-            turns.enter("many", partition);
-        }
-        turns.enter("one", 7);
-        turns.enter("many", 1);
-        let order: Vec<_> = std::iter::from_fn(|| turns.next()).collect();
-        assert_eq!(order, [("many", 0), ("one", 7), ("many", 1), ("many", 2)]);
-        assert!(turns.is_empty());
     }
 }
