@@ -276,7 +276,7 @@ impl Delay {
                 partition,
                 records,
                 bytes,
-                "delayed records are dropped with their topic"
+                "pending delayed records are dropped with their topic"
             );
         }
         drop(self.into_journal());
