@@ -81,7 +81,8 @@ pub fn batch(input: &[u8]) {
         live.stamp(1_000, 3, Some(NOW_MS));
         assert_stored_batch_is_sound(&live);
     }
-    if let Some(Diverted { mut batch, entries }) = judged.diverted {
+    if let Some(diverted) = judged.diverted {
+        let Diverted { mut batch, entries } = *diverted;
         batch.stamp(1_000, 3, Some(NOW_MS));
         assert_stored_batch_is_sound(&batch);
         let bytes = entries.iter().map(|entry| entry.bytes as usize).sum::<usize>();

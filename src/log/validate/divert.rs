@@ -25,7 +25,7 @@ pub struct Judged {
     /// the last of them.
     pub live: Option<ValidBatch>,
     /// For the delay journal.
-    pub diverted: Option<Diverted>,
+    pub diverted: Option<Box<Diverted>>,
 }
 
 impl Judged {
@@ -133,7 +133,7 @@ impl<'r> Sorting<'r> {
         if as_it_is {
             let records = sound.batch.slice(HEADER_BYTES..);
             let batch = ValidBatch::as_sent(sound.header, records, sound.max_timestamp_ms, rules);
-            return Ok(Judged { live: None, diverted: Some(self.index(batch)?) });
+            return Ok(Judged { live: None, diverted: Some(Box::new(self.index(batch)?)) });
         }
         let (live, diverted) = self.part(sound, rules)?;
         let diverted = ValidBatch::own(diverted).map_err(unbuilt)?;
@@ -144,7 +144,7 @@ impl<'r> Sorting<'r> {
                 Some(ValidBatch::as_sent(header, records, header.max_timestamp_ms, rules))
             }
         };
-        Ok(Judged { live, diverted: Some(self.index(diverted)?) })
+        Ok(Judged { live, diverted: Some(Box::new(self.index(diverted)?)) })
     }
 
     /// Live records and diverted ones, each under its offset.

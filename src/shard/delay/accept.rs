@@ -30,7 +30,7 @@ use crate::shard::worker::{Hosted, Shard, ShardDeps};
 /// A batch with delayed records.
 pub(in crate::shard) struct Delayed {
     pub(in crate::shard) live: Option<ValidBatch>,
-    pub(in crate::shard) diverted: Diverted,
+    pub(in crate::shard) diverted: Box<Diverted>,
 }
 
 /// What became of it.

@@ -117,7 +117,7 @@ fn a_wholly_delayed_batch_keeps_its_bytes() {
     let sent = batch(Codec::None, &[DELAYED, CANCEL, DELAYED]);
     let judged = ask_of(sent.clone(), &rules(), &[]).unwrap();
     assert!(judged.live.is_none());
-    let Diverted { mut batch, entries } = judged.diverted.unwrap();
+    let Diverted { mut batch, entries } = *judged.diverted.unwrap();
     assert_eq!(batch.records().as_ptr(), sent[HEADER_BYTES..].as_ptr(), "not copied");
     assert_eq!(batch.header_bytes()[..], sent[..HEADER_BYTES]);
     assert_eq!(entries.iter().map(|entry| entry.delta).collect::<Vec<_>>(), [0, 1, 2]);
@@ -184,7 +184,7 @@ fn entries_say_what_lies_where() {
     ];
     for records in [&sent[..], &sent[1..]] {
         let judged = ask(Codec::None, records).unwrap();
-        let Diverted { batch, entries } = judged.diverted.unwrap();
+        let Diverted { batch, entries } = *judged.diverted.unwrap();
         let body = batch.records();
         let text = |range: &Range<u32>| {
             std::str::from_utf8(&body[range.start as usize..range.end as usize]).unwrap()
