@@ -74,6 +74,8 @@ impl Delays for Book {
                 Answer::Histogram(histogram)
             }
             Ask::Pending(ask) => Answer::Pending(page(partition, &ask)),
+            Ask::Outcome { offset: 6 } => Answer::Outcome(Some(Outcome::TooLate)),
+            Ask::Outcome { .. } => Answer::Outcome(None),
             Ask::Cancel { ticket: 1 } => Answer::Cancel(Outcome::Cancelled),
             Ask::Cancel { ticket: 2 } => Answer::Cancel(Outcome::TooLate),
             Ask::Cancel { ticket: 3 } => Answer::Unavailable("it is being loaded".into()),
@@ -198,6 +200,14 @@ fn a_cancel_tells_what_it_achieved() {
     }
     let (status, body) = server.send("DELETE", "/orders/0/pending/1", "");
     assert_eq!((status, &body["code"]), (415, &json!("not-json")));
+}
+
+#[test]
+fn a_produced_cancel_tells_its_outcome_by_its_offset() {
+    let server = start();
+    assert_eq!(server.found("/orders/0/outcomes/6"), json!({ "outcome": "too-late" }));
+    let (status, body) = server.get("/orders/0/outcomes/7");
+    assert_eq!((status, &body["code"]), (404, &json!("unknown")));
 }
 
 #[test]

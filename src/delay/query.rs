@@ -13,6 +13,10 @@ pub enum Ask {
     Summary,
     Histogram,
     Pending(PageAsk),
+    /// What the produced cancel with this offset achieved.
+    Outcome {
+        offset: i64,
+    },
     /// Takes out the entry with this ticket.
     Cancel {
         ticket: i64,
@@ -39,6 +43,8 @@ pub enum Answer {
     Summary(Summary),
     Histogram(Histogram),
     Pending(Page),
+    /// Nothing: no cancel has this offset, or it is too long ago.
+    Outcome(Option<Outcome>),
     Cancel(Outcome),
     /// Not now: the partition is being loaded, or its files can't be read. For people.
     Unavailable(String),

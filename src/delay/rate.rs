@@ -47,11 +47,6 @@ impl Bucket {
         self.microtokens = (self.microtokens + earned).min(self.most());
     }
 
-    /// Whether something may be taken now.
-    pub fn is_open(&mut self, now: Duration) -> bool {
-        self.opens_at(now) <= now
-    }
-
     /// When something may be taken: `now` at the earliest.
     pub fn opens_at(&mut self, now: Duration) -> Duration {
         self.refill(now);
@@ -122,7 +117,7 @@ mod tests {
             let (mut now, mut taken) = (ms(0), 0_u64);
             for chunk in &chunks {
                 now = bucket.opens_at(now);
-                prop_assert!(bucket.is_open(now));
+                prop_assert_eq!(bucket.opens_at(now), now);
                 bucket.take(*chunk, now);
                 taken += chunk;
             }
@@ -156,7 +151,7 @@ mod tests {
     fn an_idle_bucket_saves_up_a_tenth_of_a_second() {
         let mut bucket = Bucket::new(1_000, ms(0));
         bucket.take(100, ms(3_600_000));
-        assert!(!bucket.is_open(ms(3_600_000)));
-        assert!(bucket.is_open(ms(3_600_002)));
+        assert!(bucket.opens_at(ms(3_600_000)) > ms(3_600_000));
+        assert_eq!(bucket.opens_at(ms(3_600_002)), ms(3_600_002));
     }
 }

@@ -29,14 +29,20 @@ fn json(broker: &Broker, words: &[&str]) -> Value {
     serde_json::from_str(&told).expect("JSON")
 }
 
-/// The value of one metric of partition 0.
-fn metric(broker: &Broker, topic: &TopicName, metric: &str) -> f64 {
+/// What the broker's HTTP endpoint answers.
+fn get(broker: &Broker, path: &str) -> String {
     let mut socket = TcpStream::connect(broker.http()).expect("a listener");
-    let request =
-        format!("GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", broker.http());
+    let host = broker.http();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).expect("sent");
     let mut text = String::new();
     socket.read_to_string(&mut text).expect("a response");
+    text.split_once("\r\n\r\n").expect("a whole response").1.to_owned()
+}
+
+/// The value of one metric of partition 0.
+fn metric(broker: &Broker, topic: &TopicName, metric: &str) -> f64 {
+    let text = get(broker, "/metrics");
     let of_topic = format!("{metric}{{topic=\"{}\",partition=\"0\"}} ", topic.as_str());
     let plain = format!("{metric} ");
     let value = text
@@ -118,4 +124,27 @@ fn what_was_cancelled_over_http_never_comes() {
     assert_eq!(delay(&broker, &["cancel", topic.as_str(), "--ticket", &late]).0, 1);
     let list = json(&broker, &["list", "--all"]);
     assert_eq!(list[0]["pending_records"], 0);
+}
+
+#[test]
+fn a_produced_cancel_is_told_by_its_offset_after_a_kill_too() {
+    let scratch = scratch();
+    let topic = name("told");
+    let cancel = |what: &str| Given::live("").with("klamm.delay.cancel", what);
+    let outcome = |broker: &Broker, offset: i64| {
+        get(broker, &format!("/api/v1/delays/{}/0/outcomes/{offset}", topic.as_str()))
+    };
+    let first = {
+        let broker = Broker::start(scratch.path());
+        let client = &mut broker.connect();
+        create(client, &topic, 1);
+        let order = Given::after("1h", "v").with("klamm.delay.id", "order-1");
+        produce(client, &topic, 0, &[order]);
+        produce(client, &topic, 0, &[cancel("order-1"), cancel("order-1")])
+        // Dropped as by `kill -9`.
+    };
+    let broker = Broker::start(scratch.path());
+    assert_eq!(outcome(&broker, first), r#"{"outcome":"cancelled"}"#);
+    assert_eq!(outcome(&broker, first + 1), r#"{"outcome":"unknown"}"#);
+    assert!(outcome(&broker, first + 2).contains("none of the last cancels"));
 }

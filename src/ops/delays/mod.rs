@@ -8,6 +8,7 @@
 //! | `GET .../{topic}[/{partition}]/histogram` | records by time until due |
 //! | `GET .../{topic}[/{partition}]/pending?after=&id=&limit=` | records in order of delivery |
 //! | `DELETE .../{topic}/{partition}/pending/{ticket}` | `{"outcome":"cancelled"}` |
+//! | `GET .../{topic}/{partition}/outcomes/{offset}` | `{"outcome":"too-late"}`: what a produced cancel achieved |
 //!
 //! A page ends with `next`, the `after` of the page behind it, or null. Times are epoch
 //! milliseconds. Shards are asked all at once for numbers and one after the other for pages, so
@@ -77,6 +78,7 @@ pub(super) fn routes(delays: Arc<dyn Delays>) -> Router {
         .route("/api/v1/delays/{topic}/{partition}/histogram", get(partition_histogram))
         .route("/api/v1/delays/{topic}/{partition}/pending", get(partition_pending))
         .route("/api/v1/delays/{topic}/{partition}/pending/{ticket}", delete(cancel))
+        .route("/api/v1/delays/{topic}/{partition}/outcomes/{offset}", get(outcome))
         .with_state(delays)
 }
 
@@ -191,31 +193,59 @@ async fn pending(delays: &dyn Delays, places: Vec<Place>, wanted: Wanted) -> Rep
 }
 
 #[derive(Serialize)]
-struct Cancelled {
+struct Told {
     outcome: &'static str,
 }
 
-async fn cancel(
-    State(delays): Shared,
-    at: Result<Path<(String, i32, i64)>, PathRejection>,
-) -> Reply<Cancelled> {
-    let Path((topic, partition, ticket)) = at.map_err(|why| bad(why.body_text()))?;
-    let place = place(&*delays, Ok(Path((topic, partition))))?;
-    let asked = delays.ask(place.tp, Ask::Cancel { ticket });
+async fn outcome(State(delays): Shared, at: AtOffset) -> Reply<Told> {
+    let (place, offset) = place_and_offset(&*delays, at)?;
+    let asked = delays.ask(place.tp, Ask::Outcome { offset });
     in_time(async {
-        let name = format!("{partition}:{ticket} of {}", place.topic);
         match asked.await {
-            Some(Answer::Cancel(Outcome::Cancelled)) => Ok(Cancelled { outcome: "cancelled" }),
-            Some(Answer::Cancel(Outcome::TooLate)) => {
-                let message = format!("{name} has been released already");
-                Err(error(StatusCode::CONFLICT, "too-late", message))
-            }
-            Some(Answer::Cancel(Outcome::Unknown)) => {
-                let message = format!("{name} is not pending");
+            Some(Answer::Outcome(Some(outcome))) => Ok(Told { outcome: text(outcome) }),
+            Some(Answer::Outcome(None)) => {
+                let name = format!("{}:{offset} of {}", place.tp.partition, place.topic);
+                let message = format!("{name} is none of the last cancels");
                 Err(error(StatusCode::NOT_FOUND, "unknown", message))
             }
             Some(other) => Err(unavailable(other)),
-            None => Err(gone(&place.topic, partition)),
+            None => Err(gone(&place.topic, place.tp.partition)),
+        }
+    })
+    .await
+}
+
+const fn text(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Cancelled => "cancelled",
+        Outcome::TooLate => "too-late",
+        Outcome::Unknown => "unknown",
+    }
+}
+
+type AtOffset = Result<Path<(String, i32, i64)>, PathRejection>;
+
+fn place_and_offset(delays: &dyn Delays, at: AtOffset) -> Result<(Place, i64), ApiError> {
+    let Path((topic, partition, offset)) = at.map_err(|why| bad(why.body_text()))?;
+    Ok((place(delays, Ok(Path((topic, partition))))?, offset))
+}
+
+async fn cancel(State(delays): Shared, at: AtOffset) -> Reply<Told> {
+    let (place, ticket) = place_and_offset(&*delays, at)?;
+    let asked = delays.ask(place.tp, Ask::Cancel { ticket });
+    in_time(async {
+        let name = format!("{}:{ticket} of {}", place.tp.partition, place.topic);
+        let refused = |status, outcome, why| Err(error(status, text(outcome), name + why));
+        match asked.await {
+            Some(Answer::Cancel(outcome)) => match outcome {
+                Outcome::Cancelled => Ok(Told { outcome: text(outcome) }),
+                Outcome::TooLate => {
+                    refused(StatusCode::CONFLICT, outcome, " has been released already")
+                }
+                Outcome::Unknown => refused(StatusCode::NOT_FOUND, outcome, " is not pending"),
+            },
+            Some(other) => Err(unavailable(other)),
+            None => Err(gone(&place.topic, place.tp.partition)),
         }
     })
     .await

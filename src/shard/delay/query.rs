@@ -134,6 +134,7 @@ fn nothing(ask: &Ask, now_ms: i64) -> Answer {
         Ask::Summary => Answer::Summary(Summary::default()),
         Ask::Histogram => Answer::Histogram(Histogram::at(now_ms)),
         Ask::Pending(_) => Answer::Pending(Page::default()),
+        Ask::Outcome { .. } => Answer::Outcome(None),
         Ask::Cancel { .. } => Answer::Cancel(Outcome::Unknown),
     }
 }
@@ -159,6 +160,7 @@ impl Delay {
             }
             Ask::Histogram => Answer::Histogram(on_disk.histogram(state, now_ms)?),
             Ask::Pending(ask) => Answer::Pending(on_disk.page(state, ask)?),
+            Ask::Outcome { offset } => Answer::Outcome(state.outcome(*offset)),
             Ask::Cancel { .. } => unreachable!("it is written before it is answered"),
         })
     }
