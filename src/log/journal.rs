@@ -18,7 +18,6 @@
 //! [`PartitionLog::retain`]: super::partition::PartitionLog::retain
 
 use super::dir::Identity;
-use super::recover::OpenHint;
 use super::settings::LogSettings;
 
 /// The directory of what a partition has delayed, in the partition's own.
@@ -37,12 +36,6 @@ pub fn identity(partition: &Identity) -> Identity {
         topic_name: partition.topic_name.clone(),
         dir: partition.dir.join(DELAY_DIR).join(JOURNAL_DIR),
     }
-}
-
-/// What to open a journal with that is begun: its offsets start where its log has come to.
-#[must_use]
-pub fn begun_at(next_offset: i64) -> OpenHint {
-    OpenHint { log_start: next_offset, ..OpenHint::default() }
 }
 
 /// The settings of a journal whose segments are rolled at `segment_bytes`, beside those of its

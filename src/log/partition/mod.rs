@@ -170,15 +170,6 @@ impl PartitionLog {
         self.producers.merge(&journal.producers);
     }
 
-    /// When a journal took the batch that a retry repeats, which is told so as append time; `None`
-    /// if it went to the log alone.
-    #[must_use]
-    pub fn accepted_at_ms(&self, producer_id: i64, base_offset: i64) -> Option<i64> {
-        let batches = &self.producers.get(producer_id)?.batches;
-        let trace = batches.iter().find(|trace| trace.base_offset == base_offset)?;
-        Some(trace.timestamp_ms)
-    }
-
     /// Fills the buffer from a position in the segment with that base offset: records of which
     /// an index has the place. On the owner's thread only, where no segment can go meanwhile.
     ///

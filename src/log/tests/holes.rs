@@ -462,20 +462,6 @@ fn the_commit_log_puts_both_back_in_its_order_and_sees_what_is_missing() {
 }
 
 #[test]
-fn a_journal_begins_where_its_log_has_come_to() {
-    let far = 5 << 40;
-    let files = MemoryFiles::new();
-    let begun = journal::begun_at(far);
-    let mut both = Both::open(&files, LogSettings::default(), [OpenHint::default(), begun]);
-    both.log.log.set_floor(far);
-    assert_eq!(both.delayed(&one()).base_offset, far);
-    assert_eq!(names(&both.journal), [far]);
-    let both = both.crash([OpenHint::default(), OpenHint::default()]);
-    assert_eq!((both.journal.end().offset, both.log.log.next_offset()), (far + 1, far + 1));
-    assert_eq!((both.log.view().log_start(), both.log.view().high_watermark()), (0, 0));
-}
-
-#[test]
 fn records_of_a_journal_are_read_by_their_place() {
     let mut both = Both::new(LogSettings::default());
     let appended: Vec<Appended> = (0..60).map(|_| both.delayed(&one())).collect();
