@@ -239,6 +239,49 @@ fn what_is_in_runs_is_delivered_in_order_once_and_can_be_cancelled() {
 }
 
 #[test]
+fn a_damaged_block_of_a_run_costs_no_more_than_its_records() {
+    let scratch = scratch();
+    let topic = name("damaged");
+    let value = "x".repeat(1_000);
+    let count = 3_000;
+    {
+        let broker = Broker::start_with(scratch.path(), SMALL_SEGMENTS);
+        let client = &mut broker.connect();
+        create(client, &topic, 1);
+        for first in (0..count).step_by(100) {
+            // Every run reaches over all due times.
+            let after = |n: i64| 2 * LONG_MS + n * 7_919 % count;
+            let given: Vec<_> = (first..first + 100)
+                .map(|n| Given::after(after(n), format!("{n} {value}")))
+                .collect();
+            produce(client, &topic, 0, &given);
+        }
+        until(&broker, &topic, || runs(scratch.path(), &topic.0) > 1);
+    }
+    let dir = scratch.path().join(format!("data/{}-0/delay/runs", topic.as_str()));
+    let path = dir.join("0000000000-00000.run");
+    let mut bytes = std::fs::read(&path).expect("the first run");
+    // Where none is due before the broker is back.
+    let at = bytes.len() * 9 / 10;
+    bytes[at] ^= 1;
+    std::fs::write(&path, bytes).expect("written");
+
+    let broker = Broker::start_with(scratch.path(), SMALL_SEGMENTS);
+    let client = &mut broker.connect();
+    let mut reader = Reader::new(&topic, 0);
+    let count = usize::try_from(count).expect("positive");
+    // A block has 64 KiB.
+    reader.until(client, count - 64);
+    until(&broker, &topic, || runs(scratch.path(), &topic.0) == 0);
+    reader.rest(client);
+    let mut values = reader.values();
+    values.sort_unstable();
+    values.dedup();
+    assert_eq!(values.len(), reader.seen.len(), "nothing twice");
+    assert!((count - 64..count - 40).contains(&values.len()), "{} came", values.len());
+}
+
+#[test]
 fn a_cancel_in_another_partition_finds_what_waits() {
     let scratch = scratch();
     let broker = Broker::start(scratch.path());
