@@ -14,6 +14,7 @@ pub mod limits;
 mod load;
 mod open;
 mod payload;
+mod plan;
 mod query;
 mod release;
 mod seal;
