@@ -120,6 +120,7 @@ impl Running {
     fn send(&self, method: &str, path: &str, headers: &str) -> (u16, Value) {
         let mut socket = TcpStream::connect(self.address).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let path = if path.is_empty() { String::new() } else { format!("/{path}") };
         let request = format!(
             "{method} /api/v1/delays{path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{headers}\r\n",
             self.address
@@ -149,14 +150,14 @@ fn topics_sum_their_partitions_and_those_that_are_gone_count_nothing() {
     };
     let mut shown = orders;
     shown["by_partition"] = json!([partition(0), partition(1)]);
-    assert_eq!(server.found("/orders"), shown);
-    assert_eq!(server.found("/orders/1"), partition(1));
+    assert_eq!(server.found("orders"), shown);
+    assert_eq!(server.found("orders/1"), partition(1));
 }
 
 #[test]
 fn a_histogram_counts_by_time_until_due() {
     let server = start();
-    for (path, records) in [("/orders/histogram", 10), ("/orders/0/histogram", 5)] {
+    for (path, records) in [("orders/histogram", 10), ("orders/0/histogram", 5)] {
         let histogram = server.found(path);
         assert_eq!(histogram["clock_ms"], 1_000);
         let buckets = histogram["buckets"].as_array().unwrap();
@@ -168,7 +169,7 @@ fn a_histogram_counts_by_time_until_due() {
 #[test]
 fn pages_go_on_where_the_one_before_ended() {
     let server = start();
-    let first = server.found("/orders/pending?limit=3");
+    let first = server.found("orders/pending?limit=3");
     let at = |page: &Value| -> Vec<(i64, i64)> {
         let listed = page["pending"].as_array().unwrap().iter();
         listed.map(|e| (e["partition"].as_i64().unwrap(), e["ticket"].as_i64().unwrap())).collect()
@@ -180,33 +181,33 @@ fn pages_go_on_where_the_one_before_ended() {
     });
     assert_eq!(first["pending"][0], entry);
     let next = first["next"].as_str().unwrap();
-    let second = server.found(&format!("/orders/pending?limit=7&after={next}"));
+    let second = server.found(&format!("orders/pending?limit=7&after={next}"));
     assert_eq!(at(&second), [(1, 2), (0, 3), (1, 3), (0, 4), (1, 4), (0, 5), (1, 5)]);
     assert_eq!(second["next"], Value::Null);
-    let one = server.found("/orders/1/pending?id=order-4");
+    let one = server.found("orders/1/pending?id=order-4");
     assert_eq!(at(&one), [(1, 4)]);
 }
 
 #[test]
 fn a_cancel_tells_what_it_achieved() {
     let server = start();
-    let (status, done) = server.delete("/orders/0/pending/1");
+    let (status, done) = server.delete("orders/0/pending/1");
     assert_eq!((status, done), (200, json!({ "outcome": "cancelled" })));
     for (ticket, status, code) in
         [(2, 409, "too-late"), (3, 503, "unavailable"), (4, 404, "unknown")]
     {
-        let (answered, body) = server.delete(&format!("/orders/0/pending/{ticket}"));
+        let (answered, body) = server.delete(&format!("orders/0/pending/{ticket}"));
         assert_eq!((answered, &body["code"]), (status, &json!(code)));
     }
-    let (status, body) = server.send("DELETE", "/orders/0/pending/1", "");
+    let (status, body) = server.send("DELETE", "orders/0/pending/1", "");
     assert_eq!((status, &body["code"]), (415, &json!("not-json")));
 }
 
 #[test]
 fn a_produced_cancel_tells_its_outcome_by_its_offset() {
     let server = start();
-    assert_eq!(server.found("/orders/0/outcomes/6"), json!({ "outcome": "too-late" }));
-    let (status, body) = server.get("/orders/0/outcomes/7");
+    assert_eq!(server.found("orders/0/outcomes/6"), json!({ "outcome": "too-late" }));
+    let (status, body) = server.get("orders/0/outcomes/7");
     assert_eq!((status, &body["code"]), (404, &json!("unknown")));
 }
 
@@ -214,15 +215,15 @@ fn a_produced_cancel_tells_its_outcome_by_its_offset() {
 fn what_is_not_there_and_what_can_not_be_meant() {
     let server = start();
     for (path, status, code) in [
-        ("/payments", 404, "unknown-topic"),
-        ("/payments/0", 404, "unknown-topic"),
-        ("/orders/2", 404, "unknown-partition"),
-        ("/empty/0", 404, "unknown-partition"),
-        ("/orders/x", 400, "bad-request"),
-        ("/orders/pending?limit=0", 400, "bad-request"),
-        ("/orders/pending?limit=1001", 400, "bad-request"),
-        ("/orders/pending?after=yesterday", 400, "bad-request"),
-        ("/orders/0/elsewhere", 404, "not-found"),
+        ("payments", 404, "unknown-topic"),
+        ("payments/0", 404, "unknown-topic"),
+        ("orders/2", 404, "unknown-partition"),
+        ("empty/0", 404, "unknown-partition"),
+        ("orders/x", 400, "bad-request"),
+        ("orders/pending?limit=0", 400, "bad-request"),
+        ("orders/pending?limit=1001", 400, "bad-request"),
+        ("orders/pending?after=yesterday", 400, "bad-request"),
+        ("orders/0/elsewhere", 404, "not-found"),
     ] {
         let (answered, body) = server.get(path);
         assert_eq!((answered, &body["code"]), (status, &json!(code)), "{path}: {body}");

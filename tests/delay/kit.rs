@@ -1,7 +1,5 @@
 //! Delayed records over the wire: what a producer sends and a plain reader sees.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use bytes::Bytes;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
 use kafka_protocol::messages::list_offsets_request::{
@@ -12,6 +10,7 @@ use kafka_protocol::messages::produce_request::{
 };
 use kafka_protocol::messages::produce_response::PartitionProduceResponse;
 use kafka_protocol::messages::{BrokerId, TopicName};
+use klamm::base::env::Env;
 use klamm::wire::batch::{BatchHeader, HEADER_BYTES, TimestampType};
 use klamm::wire::builder::BatchBuilder;
 use klamm::wire::compression::Codec;
@@ -27,8 +26,7 @@ const FETCHES: usize = 60;
 /// Wall time in epoch milliseconds.
 #[expect(clippy::disallowed_methods, reason = "a client has a clock of its own")]
 pub fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-    i64::try_from(since.as_millis()).expect("before the year 292278994")
+    Env::system().wall_ms()
 }
 
 /// A record as a producer gives it.

@@ -14,12 +14,12 @@
 //! milliseconds. Shards are asked all at once for numbers and one after the other for pages, so
 //! that a page of a topic with many partitions takes no more memory than two.
 
+mod book;
 mod page;
 mod shapes;
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +36,7 @@ use super::http::{ApiError, error};
 use crate::base::ids::{TopicPartition, Uuid};
 use crate::delay::query::{Answer, Ask, Histogram, MOST_LISTED, Summary};
 use crate::delay::state::Outcome;
+pub use book::{Asked, Delays, Place};
 use page::{Cursor, Page};
 use shapes::{HistogramShape, PartitionShape, TopicShape};
 
@@ -44,25 +45,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Records of a page unless asked otherwise.
 const DEFAULT_LISTED: usize = 100;
-
-/// An answer on its way; `None` if the partition has gone.
-pub type Asked = Pin<Box<dyn Future<Output = Option<Answer>> + Send>>;
-
-/// A partition by its names.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    pub topic: String,
-    pub tp: TopicPartition,
-}
-
-/// The partitions that are served, as this endpoint asks them.
-pub trait Delays: Send + Sync {
-    /// All partitions, or those of one topic, in no order.
-    fn places(&self, topic: Option<&str>) -> Vec<Place>;
-
-    /// Sends a question at once.
-    fn ask(&self, tp: TopicPartition, ask: Ask) -> Asked;
-}
 
 type Shared = State<Arc<dyn Delays>>;
 type Reply<T> = Result<Json<T>, ApiError>;
