@@ -24,7 +24,6 @@ const FETCH_WAIT_MS: i32 = 500;
 const FETCHES: usize = 60;
 
 /// Wall time in epoch milliseconds.
-#[expect(clippy::disallowed_methods, reason = "a client has a clock of its own")]
 pub fn now_ms() -> i64 {
     Env::system().wall_ms()
 }
