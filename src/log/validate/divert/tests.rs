@@ -320,7 +320,7 @@ proptest! {
         if let Some(live) = &live {
             prop_assert_eq!(live.header().last_offset_delta, parts.last().unwrap().0);
         }
-        if let Some(Diverted { batch, entries }) = &diverted {
+        if let Some(Diverted { batch, entries }) = diverted.as_deref() {
             let aside = stored(batch);
             prop_assert_eq!(batch.header().last_offset_delta as usize, kinds.len() - 1);
             let deltas: Vec<_> = entries.iter().map(|entry| entry.delta).collect();
