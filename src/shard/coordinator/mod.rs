@@ -154,6 +154,8 @@ where
     /// Decides one command.
     pub fn handle(&mut self, ask: Ask<M>, logs: &mut impl Logs) {
         let Ask { tp, command, answer } = ask;
+        // What was due before the command comes first, however late the shard is.
+        self.wake(logs);
         if let Err(code) = self.may_ask(tp) {
             return drop(answer.send(Err(code.into())));
         }

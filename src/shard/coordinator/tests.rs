@@ -374,3 +374,15 @@ fn large_decisions_have_batches_of_their_own_and_too_large_ones_are_refused() {
     }
     assert_eq!(rig.done(Command::Fill(17 << 20)), Err(Code::UnknownServerError));
 }
+
+#[test]
+fn what_was_due_before_a_command_is_decided_before_it() {
+    let mut rig = Rig::new();
+    let mut parked = rig.ask(Command::Park(500));
+    rig.clock.advance_ms(500);
+    let mut added = rig.ask(Command::Add(2));
+    rig.round();
+    rig.logs.commit();
+    assert_eq!(answered(&mut parked), Some(Ok(0)), "the sum as it was when it was due");
+    assert_eq!(answered(&mut added), Some(Ok(2)));
+}
