@@ -56,7 +56,7 @@ impl Shard {
             return ack.complete(Err(Fault::new(Code::NotLeaderOrFollower).into()));
         };
         let log_start_offset = hosted.log.view().log_start();
-        let accepted_ms = deps.delay.now_ms();
+        let accepted_ms = deps.delay.accept_ms();
         let outcome = match hosted.accept(deps, &mut batch, accepted_ms) {
             Ok(outcome) => outcome,
             Err(refused) => return ack.complete(Err(refused.by_log(log_start_offset))),

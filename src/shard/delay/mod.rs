@@ -126,6 +126,12 @@ impl DelayShared {
         self.read(&mut self.clock.lock())
     }
 
+    /// The time of a record that is accepted now: rounded up, or what is to be delayed by a time
+    /// would come up to a millisecond early.
+    pub(super) fn accept_ms(&self) -> i64 {
+        self.now_ms().saturating_add(1)
+    }
+
     /// As [`DelayShared::now_ms`], without a wait for whoever reads it now: then it is what that
     /// one read last. For the threads of connections.
     #[must_use]
