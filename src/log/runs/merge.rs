@@ -1,9 +1,9 @@
 //! All runs of a partition as one sequence in key order: what delivery and merging read.
 //!
 //! A heap of cursors by their bounds. A cursor reads only when its bound is the least, so of runs
-//! that are not due yet no file is opened, and one whose next entry is far off lets go of its block:
-//! thousands of partitions with a dozen runs each would hold gigabytes. Two runs never share a key; should a crash of old have
-//! left a copy, it is passed.
+//! that are not due yet no file is opened, and one whose next entry is far off lets go of its
+//! block: thousands of partitions with a dozen runs each would hold gigabytes. Two runs never share
+//! a key; should a crash of old have left a copy, it is passed.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
