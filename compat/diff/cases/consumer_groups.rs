@@ -258,8 +258,8 @@ fn commits(talk: &mut Talk, draw: &mut Draw) {
             .with_generation_id_or_member_epoch(epoch)
             .with_topics(topics.iter().map(topic).collect())
     };
-    let (old, new): ((&str, &[i32]), (&str, &[i32])) =
-        (("c-commits", &[0]), ("c-commits-too", &[0]));
+    let old: (&str, &[i32]) = ("c-commits", &[0]);
+    let new: (&str, &[i32]) = ("c-commits-too", &[0]);
     let absent: (&str, &[i32]) = ("c-commits", &[0, 9]);
     for epoch in [first, first - 1, second, second + 1] {
         for topics in [&[old][..], &[new], &[old, new], &[absent], &[("c-absent", &[0])]] {
