@@ -35,6 +35,7 @@ DELAY_POINTS = {
     "release-half": 30,
     "seal": 4,
     "sealed": 4,
+    "manifest": 4,
     "merge": 2,
     "merged": 2,
 }
