@@ -3,7 +3,8 @@
 A delayed value is acknowledged under a ticket, an offset at which nothing ever stands, and is
 delivered later at another. On top of the ledger's own faults:
 
-  early         delivered, or stamped, before its due time by this host's clock
+  early         seen before its due time by this host's clock, or stamped before the due time that
+                it tells itself, which is by the broker's
   overdue       acknowledged, due, and not there though the judge waited
   reused        a ticket is the offset of something else
   misticketed   delivered under another ticket than the acknowledged one
@@ -108,14 +109,16 @@ class DelayedReading(Reading):
         first_time = partition.delivered_at(value) == ABSENT
         self.placed(offset, value)
         self._judge_release(value, int(ticket.rpartition(":")[2]), int(due), timestamp_ms)
+        if timestamp_ms < int(due):
+            partition.fault("early", f"{parts_of(value)} is due {due}, stamped {timestamp_ms}")
         if first_time:
-            self._judge_moment(value, timestamp_ms)
+            self._judge_moment(value)
         partition.waiting.discard(value)
 
-    def _judge_moment(self, value, timestamp_ms):
-        partition, due = self.partition, self.partition.due[value]
-        if timestamp_ms < due or now_ms() < due:
-            partition.fault("early", f"{parts_of(value)} is due {due}, stamped {timestamp_ms}, now {now_ms()}")
+    def _judge_moment(self, value):
+        partition, due, now = self.partition, self.partition.due[value], now_ms()
+        if now < due:
+            partition.fault("early", f"{parts_of(value)} is due {due}, seen {now}")
         if value in partition.cancelled:
             partition.fault("resurrected", f"{parts_of(value)} was cancelled")
 
