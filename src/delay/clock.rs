@@ -20,7 +20,7 @@ pub const SLEW_PPM: i64 = 500;
 pub struct ReleaseClock {
     /// Microseconds since the epoch, at `read_at`.
     now_us: i64,
-    /// Boot time of the last reading.
+    /// Boot time that has been counted.
     read_at: Duration,
     /// The clock shows no less than this, epoch ms.
     floor_ms: i64,
@@ -44,7 +44,9 @@ impl ReleaseClock {
     pub fn read(&mut self, wall_ms: i64, boottime: Duration) -> i64 {
         let passed = boottime.saturating_sub(self.read_at);
         let passed_us = i64::try_from(passed.as_micros()).unwrap_or(i64::MAX);
-        self.read_at = self.read_at.max(boottime);
+        // What is less than a microsecond is left for the next reading: thousands of readings a
+        // second would lose more than slewing makes up for.
+        self.read_at += Duration::from_micros(passed_us.unsigned_abs());
         self.now_us = self.now_us.saturating_add(passed_us);
         self.offset_us = wall_ms.saturating_mul(1_000).saturating_sub(self.now_us);
         let most = self.unslewed.saturating_add(passed_us.saturating_mul(SLEW_PPM));
@@ -126,6 +128,20 @@ mod tests {
         fn latest_ms(&self) -> i64 {
             let passed_us = i64::try_from(self.boot_us).unwrap();
             START_MS + (passed_us + passed_us * SLEW_PPM / 1_000_000) / 1_000
+        }
+    }
+
+    #[test]
+    fn however_often_it_is_read_it_keeps_pace() {
+        let mut clock = ReleaseClock::start(START_MS, Duration::ZERO, 0, 5_000);
+        for reading in 1..=1_000_000_u64 {
+            let boottime = Duration::from_nanos(reading * 1_999);
+            let passed_ms = i64::try_from(boottime.as_millis()).unwrap();
+            let shown_ms = clock.read(START_MS + passed_ms, boottime);
+            assert!(
+                (passed_ms - 1..=passed_ms).contains(&(shown_ms - START_MS)),
+                "at {boottime:?}"
+            );
         }
     }
 
