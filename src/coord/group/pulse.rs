@@ -2,9 +2,10 @@
 //!
 //! The coordinator opens the pulse of a member whose heartbeat it has accepted in a stable group.
 //! While it is open, the member's own connection answers further heartbeats by [`Pulse::beat`],
-//! and the coordinator asks for the last one when the session would end. Dropping the [`Watch`]
-//! closes the pulse; that is done before anything changes that a heartbeat is answered by, so an
-//! open pulse never says what the coordinator would not. Rejected: a map of sessions that
+//! and the coordinator asks for the last one when the session would end. [`Watch::close`] and
+//! dropping the watch close the pulse; that is done before anything changes that a heartbeat is
+//! answered by, so an open pulse never says what the coordinator would not. What a closed one has
+//! heard still counts. Rejected: a map of sessions that
 //! connections and coordinators share (a lock and two look-ups in each heartbeat).
 
 use std::sync::Arc;
@@ -35,32 +36,49 @@ impl Pulse {
     }
 }
 
-/// The coordinator's end. The pulse is open as long as this lives.
+/// The coordinator's end. The pulse is open as long as this lives and was not closed.
 #[derive(Debug)]
-pub struct Watch(Arc<Pulse>);
+pub struct Watch {
+    pulse: Arc<Pulse>,
+    /// The last beat, in microseconds, once it is closed.
+    heard: Option<u64>,
+}
 
 impl Watch {
     /// Opens a pulse, which must be no other member's, nor one that was open before.
     #[must_use]
     pub fn open(pulse: &Arc<Pulse>, now: Duration) -> Self {
         pulse.0.store(micros(now), Ordering::Relaxed);
-        Self(Arc::clone(pulse))
+        Self { pulse: Arc::clone(pulse), heard: None }
+    }
+
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        self.heard.is_none()
+    }
+
+    /// The member must ask from now on.
+    pub fn close(&mut self) {
+        self.heard.get_or_insert_with(|| self.pulse.0.swap(CLOSED, Ordering::Relaxed));
     }
 
     /// Closes the pulse of a member that was not heard of after `since`.
     ///
     /// # Errors
-    /// It was, at this time; the pulse stays open.
+    /// It was, at this time; an open pulse stays open.
     pub fn end(&self, since: Duration) -> Result<(), Duration> {
         let end = |last| (last <= micros(since)).then_some(CLOSED);
-        let ended = self.0.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, end);
+        let ended = match self.heard {
+            Some(last) => end(last).ok_or(last),
+            None => self.pulse.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, end),
+        };
         ended.map(drop).map_err(Duration::from_micros)
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.0.0.store(CLOSED, Ordering::Relaxed);
+        self.pulse.0.store(CLOSED, Ordering::Relaxed);
     }
 }
 
@@ -96,5 +114,17 @@ mod tests {
         assert!(pulse.beat(at(20)));
         assert_eq!(watch.end(at(20)), Ok(()));
         assert!(!pulse.beat(at(21)));
+    }
+
+    #[test]
+    fn what_was_heard_outlives_the_closing() {
+        let pulse = Arc::new(Pulse::default());
+        let mut watch = Watch::open(&pulse, at(10));
+        assert!(pulse.beat(at(20)));
+        watch.close();
+        watch.close();
+        assert!(!watch.is_open() && !pulse.beat(at(21)));
+        assert_eq!(watch.end(at(19)), Err(at(20)));
+        assert_eq!(watch.end(at(20)), Ok(()));
     }
 }

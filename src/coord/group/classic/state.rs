@@ -74,7 +74,8 @@ pub struct Classic {
     offers: BTreeMap<Arc<str>, usize>,
     awaiting_join: usize,
     owing_sync: usize,
-    /// Members of a stable group whose heartbeats come by their pulse.
+    /// Members of a stable group whose heartbeats come by their pulse; closed ones, of a group
+    /// that is stable no longer, tell when such a member was last heard.
     pulses: BTreeMap<Arc<str>, Watch>,
 }
 
@@ -254,7 +255,7 @@ impl Classic {
     pub(super) fn enter(&mut self, state: State, since_ms: i64) {
         self.state = state;
         self.since_ms = since_ms;
-        self.pulses.clear();
+        self.pulses.values_mut().for_each(Watch::close);
     }
 
     /// Takes a member's further heartbeats by its pulse, if nothing is to be told by them.
@@ -264,7 +265,7 @@ impl Classic {
         }
     }
 
-    /// When a member's pulse lets its session end; `None` if it has, or has no pulse.
+    /// When a member's pulse lets its session end; `None` if it has, or had no pulse.
     pub(super) fn session_end(&self, member_id: &str, now: Duration) -> Option<Duration> {
         let timeout = self.member(member_id)?.session_timeout;
         let heard = self.pulses.get(member_id)?.end(now.saturating_sub(timeout)).err()?;
@@ -415,10 +416,11 @@ impl Classic {
             ),
             (self.awaiting_join == 0 || self.state.is_preparing(), "joins wait in a rebalance"),
             (
-                self.pulses
-                    .keys()
-                    .all(|id| self.state == State::Stable && self.members.contains_key(id)),
-                "a pulse is of a stable member",
+                self.pulses.iter().all(|(id, watch)| {
+                    self.members.contains_key(id)
+                        && (self.state == State::Stable || !watch.is_open())
+                }),
+                "a pulse is of a member, an open one of a stable group",
             ),
             (
                 !waits_for_sync || self.state == State::CompletingRebalance,

@@ -69,3 +69,16 @@ fn no_pulse_beats_while_the_group_rebalances() {
     assert_eq!(heartbeat_with(&mut kit, &member, &pulse), Err(Code::RebalanceInProgress));
     assert!(!pulse.beat(kit.now()));
 }
+
+#[test]
+fn what_a_pulse_has_heard_counts_after_it_is_closed() {
+    let mut kit = kit();
+    let members = beating(&mut kit);
+    kit.pass(SESSION * 3 / 4);
+    assert!(members.iter().all(|(_, pulse)| pulse.beat(kit.now())));
+    join(&mut kit, old_joining());
+    kit.pass(SESSION / 2);
+    for (member, _) in &members {
+        assert_eq!(heartbeat(&mut kit, member), Err(Code::RebalanceInProgress), "heard in time");
+    }
+}
