@@ -77,6 +77,10 @@ def kafka_python(bootstrap, group, topic, _):
             tell_partitions("ASSIGNED", partitions)
 
     consumer.subscribe([topic], listener=Listener())
+    # Of a topic that it hears of only after it has joined, 3.0.12 may forget the assignment: a poll
+    # that ends between its SyncGroup and the answer is not taken up again, and heartbeats stop.
+    while not consumer.partitions_for_topic(topic):
+        pass
     while not asked_to_close():
         for records in consumer.poll(timeout_ms=50).values():
             for record in records:
