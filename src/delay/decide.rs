@@ -10,6 +10,7 @@ use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
+use super::copies::is_copy;
 use super::headers;
 use super::ids::hash64;
 use super::key::Key;
@@ -30,6 +31,8 @@ pub enum Decision {
     Cancelled(Taken),
     TooLate,
     Unknown,
+    /// A nack: what it does is done elsewhere.
+    Nacked,
 }
 
 impl Decision {
@@ -37,7 +40,7 @@ impl Decision {
     #[must_use]
     pub const fn victim(self) -> Option<Victim> {
         match self {
-            Self::Put => None,
+            Self::Put | Self::Nacked => None,
             Self::Replace(taken) | Self::Cancelled(taken) => Some(Victim::Entry(taken)),
             Self::Same => Some(Victim::Same),
             Self::TooLate => Some(Victim::Late),
@@ -146,6 +149,7 @@ pub enum What<'b> {
         ticket: i64,
         strict: bool,
     },
+    Nack,
 }
 
 /// Decisions on one batch so far: later records of a batch see what earlier ones do.
@@ -198,6 +202,7 @@ impl State {
         stored: &mut impl Stored,
     ) -> Result<Decision, Refusal> {
         let decision = match asked.what {
+            What::Nack => Decision::Nacked,
             What::Put { id: None, .. } => Decision::Put,
             What::Put { id: Some(id), replace, .. } => {
                 self.decide_put(plan, asked, id, replace, stored)?
@@ -400,10 +405,12 @@ pub fn parse(record: &[u8]) -> Result<Record<'_>, RecordError> {
     Records::new(record, 1).next().unwrap_or(Err(RecordError::Truncated(0)))
 }
 
-/// The record's id: the last that it names.
+/// The record's id: the last that it names. A copy has none, whatever its headers say: it is not
+/// among the ids that are unique.
 #[must_use]
 pub fn id_of(record: &[u8]) -> Option<&[u8]> {
-    let headers = parse(record).ok()?.headers.iter();
+    let record = parse(record).ok().filter(|record| !is_copy(record))?;
+    let headers = record.headers.iter();
     headers.filter(|header| header.key == headers::ID.as_bytes()).last()?.value
 }
 

@@ -32,6 +32,8 @@ pub const RETRY_ORIGIN: &str = "klamm.retry.origin";
 
 /// Written by the broker into its journal, never accepted from a client.
 pub const VICTIM: &str = "klamm.internal.victim";
+/// As [`VICTIM`]: says what the record is a copy of (`copies.rs`).
+pub const COPY: &str = "klamm.internal.copy";
 const INTERNAL: &[u8] = b"klamm.internal.";
 
 /// What a header of the family is.
@@ -123,5 +125,6 @@ mod tests {
         assert_eq!(name(b"klamm."), Some(Name::Unknown));
         assert_eq!(name(b"Klamm.Internal.victim"), Some(Name::Internal));
         assert_eq!(name(VICTIM.as_bytes()), Some(Name::Internal));
+        assert_eq!(name(COPY.as_bytes()), Some(Name::Internal));
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod command;
+pub mod copies;
 pub mod decide;
 pub mod headers;
 pub mod ids;

@@ -1,27 +1,40 @@
 //! Notes: what the broker itself writes into a delay journal, as control batches of one record.
 //!
 //! ```text
-//! key    i16be version = 0   i16be type, 100 MARK, 101 CANCEL (a control record's key in Kafka)
+//! key    i16be version = 0   i16be type (a control record's key in Kafka): 100 MARK, 101 CANCEL,
+//!        102 CLEARED, 103 FORGOTTEN
 //! MARK   u8 version = 1   7 zero bytes   i64 due, i64 ticket of W   i64 clock ms
 //!        u64 released records, u64 bytes   u64 expired records, u64 bytes          (64 bytes)
 //! CANCEL u8 version = 1   3 zero bytes   u32 bytes   i64 due, i64 ticket           (24 bytes)
+//! CLEARED   u8 version = 1   3 zero bytes   i32 source partition   16 bytes topic id
+//!           i64 from offset   maker of copies (`copies.rs`) to the end             (33 bytes up)
+//! FORGOTTEN u8 version = 1   7 zero bytes   maker of copies to the end              (9 bytes up)
 //! ```
 //!
 //! Values are little-endian. MARK tells that everything up to W is out, how much of it was
 //! pending until then, and the release clock at that moment; CANCEL that an operator took an
-//! entry out. Types below 100 are Kafka's; a journal is never seen by a client.
+//! entry out; CLEARED that copies of a source's records from an offset on may be made again, as
+//! the group went back; FORGOTTEN that a maker has ended. Types below 100 are Kafka's; a journal is
+//! never seen by a client.
 
+use super::copies::{Maker, get_tp, put_tp};
 use super::key::Key;
 use super::victim::Taken;
+use crate::base::ids::TopicPartition;
 use crate::wire::builder::BatchBuilder;
 use crate::wire::compression::Codec;
 
 const KEY_VERSION: i16 = 0;
 const MARK_TYPE: i16 = 100;
 const CANCEL_TYPE: i16 = 101;
+const CLEARED_TYPE: i16 = 102;
+const FORGOTTEN_TYPE: i16 = 103;
 const VERSION: u8 = 1;
 const MARK_BYTES: usize = 64;
 const CANCEL_BYTES: usize = 24;
+/// Without the maker.
+const CLEARED_BYTES: usize = 32;
+const FORGOTTEN_BYTES: usize = 8;
 
 /// Records and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,10 +64,18 @@ pub struct Mark {
 }
 
 /// A record of the broker's own in a delay journal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
     Mark(Mark),
     Cancel(Taken),
+    /// The maker may copy the source's records from this offset on again.
+    Cleared {
+        maker: Maker,
+        tp: TopicPartition,
+        from: i64,
+    },
+    /// The maker makes no more copies.
+    Forgotten(Maker),
 }
 
 /// Bytes that are no note.
@@ -66,6 +87,8 @@ pub enum NoteError {
     Type(i16, i16),
     #[error("a note's value has {0} bytes, not {1}")]
     Length(usize, usize),
+    #[error("a note names no maker of copies")]
+    Maker,
     #[error("a note's value has version {0}, not {VERSION}")]
     Version(u8),
     #[error("bytes of a note's value that must be zero are not")]
@@ -104,6 +127,18 @@ impl Note {
                 put_key(&mut value, taken.key);
                 CANCEL_TYPE
             }
+            Self::Cleared { maker, tp, from } => {
+                value.extend_from_slice(&[0; 3]);
+                put_tp(&mut value, *tp);
+                value.extend_from_slice(&from.to_le_bytes());
+                maker.encode(&mut value);
+                CLEARED_TYPE
+            }
+            Self::Forgotten(maker) => {
+                value.extend_from_slice(&[0; 7]);
+                maker.encode(&mut value);
+                FORGOTTEN_TYPE
+            }
         };
         let [a, b] = KEY_VERSION.to_be_bytes();
         let [c, d] = kind.to_be_bytes();
@@ -133,9 +168,26 @@ impl Note {
                 let bytes = (fields.u64(0) >> 32) as u32;
                 Ok(Self::Cancel(Taken { key: fields.key(8), bytes }))
             }
+            (KEY_VERSION, CLEARED_TYPE) => {
+                let (fields, maker) = with_maker::<CLEARED_BYTES>(value)?;
+                let fields = fields.padded(1..4)?;
+                let (tp, from) = (get_tp(&mut &fields.0[4..24]), fields.i64(24));
+                Ok(Self::Cleared { maker, tp, from })
+            }
+            (KEY_VERSION, FORGOTTEN_TYPE) => {
+                let (fields, maker) = with_maker::<FORGOTTEN_BYTES>(value)?;
+                fields.padded(1..8)?;
+                Ok(Self::Forgotten(maker))
+            }
             _ => Err(NoteError::Type(version, kind)),
         }
     }
+}
+
+/// Fields with a maker behind them.
+fn with_maker<const N: usize>(value: &[u8]) -> Result<(Fields<'_, N>, Maker), NoteError> {
+    let (fields, maker) = value.split_at_checked(N).ok_or(NoteError::Length(value.len(), N))?;
+    Ok((Fields::of(fields)?, Maker::decode(maker).ok_or(NoteError::Maker)?))
 }
 
 fn put_key(value: &mut Vec<u8>, key: Key) {
@@ -174,6 +226,7 @@ impl<'a, const N: usize> Fields<'a, N> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::ids::Uuid;
     use crate::wire::records::Records;
     use proptest::prelude::*;
 
@@ -188,7 +241,18 @@ mod tests {
         );
         let cancel =
             (key, any::<u32>()).prop_map(|(key, bytes)| Note::Cancel(Taken { key, bytes }));
-        prop_oneof![mark, cancel]
+        let maker = prop_oneof![
+            "[a-zß]{1,9}".prop_map(|group| Maker::Nack(group.into())),
+            any::<u128>().prop_map(|job| Maker::Redrive(Uuid::from_u128(job))),
+            Just(Maker::Expired),
+        ];
+        let cleared = (maker.clone(), any::<(u128, i32, i64)>()).prop_map(
+            |(maker, (topic, partition, from))| {
+                let tp = TopicPartition::new(Uuid::from_u128(topic), partition);
+                Note::Cleared { maker, tp, from }
+            },
+        );
+        prop_oneof![mark, cancel, cleared, maker.prop_map(Note::Forgotten)]
     }
 
     proptest! {

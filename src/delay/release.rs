@@ -2,11 +2,13 @@
 //!
 //! On delivery key, value and the application's headers stay byte for byte and in order; headers
 //! that commanded go, `klamm.due`, `klamm.accepted` and `klamm.ticket` come behind the others
-//! (forwarded ones of an earlier delivery go too), and the timestamp is the moment of release.
+//! (forwarded ones of an earlier delivery go too), and the timestamp is the moment of release. A
+//! plain copy is told nothing about and keeps all headers but the broker's mark.
 //! Nothing is allocated for a record.
 
 use std::fmt::{self, Write};
 
+use super::copies;
 use super::decide::{Decision, parse};
 use super::headers::{self, Name};
 use crate::wire::batch::BatchHeader;
@@ -62,6 +64,12 @@ impl Release {
             return Ok(false);
         }
         let record = parse(delivered.record)?;
+        if copies::is_plain(&record) {
+            let kept = |header: &Header<'_>| headers::name(header.key) != Some(Name::Internal);
+            let headers = OutHeaders::new(&record, kept, []);
+            self.batch.push(self.now_ms, record.key, record.value, headers);
+            return Ok(true);
+        }
         let accepted_ms = delivered.base_timestamp_ms.wrapping_add(record.timestamp_delta_ms);
         let (due, accepted) = (Text::of(delivered.asked_due_ms), Text::of(accepted_ms));
         let ticket = Text::of(format_args!("{}:{}", self.partition, delivered.ticket));
@@ -70,7 +78,12 @@ impl Release {
             told(headers::ACCEPTED, &accepted),
             told(headers::TICKET, &ticket),
         ];
-        self.batch.push(self.now_ms, record.key, record.value, OutHeaders::new(&record, told));
+        self.batch.push(
+            self.now_ms,
+            record.key,
+            record.value,
+            OutHeaders::new(&record, is_delivered, told),
+        );
         Ok(true)
     }
 
@@ -116,24 +129,26 @@ fn is_delivered(header: &Header<'_>) -> bool {
 }
 
 /// The headers of a delivered record; how many is known before they are written.
-struct OutHeaders<'a> {
+struct OutHeaders<'a, const N: usize> {
     sent: HeaderIter<'a>,
-    told: std::array::IntoIter<Header<'a>, 3>,
+    kept: fn(&Header<'_>) -> bool,
+    told: std::array::IntoIter<Header<'a>, N>,
     left: usize,
 }
 
-impl<'a> OutHeaders<'a> {
-    fn new(record: &Record<'a>, told: [Header<'a>; 3]) -> Self {
-        let kept = record.headers.iter().filter(is_delivered).count();
-        Self { sent: record.headers.iter(), left: kept + told.len(), told: told.into_iter() }
+impl<'a, const N: usize> OutHeaders<'a, N> {
+    fn new(record: &Record<'a>, kept: fn(&Header<'_>) -> bool, told: [Header<'a>; N]) -> Self {
+        let left = record.headers.iter().filter(kept).count() + N;
+        Self { sent: record.headers.iter(), kept, told: told.into_iter(), left }
     }
 }
 
-impl<'a> Iterator for OutHeaders<'a> {
+impl<'a, const N: usize> Iterator for OutHeaders<'a, N> {
     type Item = Header<'a>;
 
     fn next(&mut self) -> Option<Header<'a>> {
-        let header = self.sent.find(is_delivered).or_else(|| self.told.next())?;
+        let kept = self.kept;
+        let header = self.sent.find(kept).or_else(|| self.told.next())?;
         self.left -= 1;
         Some(header)
     }
@@ -143,7 +158,7 @@ impl<'a> Iterator for OutHeaders<'a> {
     }
 }
 
-impl ExactSizeIterator for OutHeaders<'_> {}
+impl<const N: usize> ExactSizeIterator for OutHeaders<'_, N> {}
 
 /// A short text without an allocation: two numbers and what is between them.
 #[derive(Default)]

@@ -1,6 +1,7 @@
 //! Taking in a batch of the journal: at start all above the manifest's offset, on the live path
 //! those that were rebuilt with notes.
 
+use super::copies::{CopyMark, is_copy};
 use super::decide::{Decision, parse};
 use super::headers;
 use super::ids::hash64;
@@ -10,7 +11,7 @@ use super::value;
 use super::victim::Victim;
 use crate::wire::batch::BatchHeader;
 use crate::wire::compression::Codec;
-use crate::wire::records::{Record, RecordError};
+use crate::wire::records::{Header, Record, RecordError};
 use crate::wire::varint;
 
 /// A batch that no journal of ours holds.
@@ -36,6 +37,7 @@ struct Said<'a> {
     expires_at_ms: Option<i64>,
     id: Option<&'a [u8]>,
     victim: Option<Victim>,
+    is_nack: bool,
 }
 
 impl<'a> Said<'a> {
@@ -61,10 +63,24 @@ impl<'a> Said<'a> {
                 key if key == headers::VICTIM.as_bytes() => {
                     said.victim = Some(Victim::parse(value).ok_or(headers::VICTIM)?);
                 }
+                key if key == headers::NACK_OFFSET.as_bytes() => said.is_nack = true,
                 _ => {}
             }
         }
         Ok(said)
+    }
+
+    /// Of a copy only the mark counts, and the time at which the record expires: other headers of
+    /// the family are what was delivered once.
+    fn of_copy(mark: &CopyMark, record: &Record<'a>) -> Self {
+        let expires_at = |header: Header<'a>| std::str::from_utf8(header.value?).ok();
+        let named = record.headers.iter().filter(|h| h.key == headers::EXPIRES_AT.as_bytes());
+        let expires_at_ms = named.last().and_then(expires_at).and_then(value::instant_ms);
+        Self {
+            due_ms: Some(mark.due_ms),
+            expires_at_ms: expires_at_ms.filter(|_| !mark.plain),
+            ..Self::default()
+        }
     }
 }
 
@@ -110,8 +126,15 @@ impl State {
     ) -> Result<(), JournalError> {
         let ticket = header.base_offset.saturating_add(i64::from(record.offset_delta));
         let accepted_ms = header.max_timestamp_ms;
-        let said = Said::read(record, accepted_ms)
-            .map_err(|header| JournalError::Header { ticket, header })?;
+        let unread = |header| JournalError::Header { ticket, header };
+        let copy = match is_copy(record) {
+            true => Some(CopyMark::of(record).ok_or_else(|| unread(headers::COPY))?),
+            false => None,
+        };
+        let said = match &copy {
+            Some(mark) => Said::of_copy(mark, record),
+            None => Said::read(record, accepted_ms).map_err(unread)?,
+        };
         let position = u32::try_from(position).map_err(|_| JournalError::Position(ticket))?;
         let put = said.due_ms.map(|due_ms| Put {
             due_ms,
@@ -122,7 +145,14 @@ impl State {
             bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
             id_hash: said.id.map(hash64),
         });
-        self.apply(ticket, put.as_ref(), Decision::noted(put.is_some(), said.victim));
+        let decision = match said.is_nack {
+            true => Decision::Nacked,
+            false => Decision::noted(put.is_some(), said.victim),
+        };
+        self.apply(ticket, put.as_ref(), decision);
+        if let Some(mark) = &copy {
+            self.remember_copy(&mark.origin);
+        }
         Ok(())
     }
 

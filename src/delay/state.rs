@@ -13,11 +13,13 @@ use std::sync::Arc;
 use roaring::RoaringTreemap;
 use smallvec::SmallVec;
 
+use super::copies::{Copies, Maker, Origin};
 use super::decide::Decision;
 use super::key::Key;
 use super::note::{Mark, Note, Totals};
 use super::victim::Taken;
 use super::window::{After, Found, Slot, Snapshot, Window};
+use crate::base::ids::TopicPartition;
 
 /// Outcomes of cancels that are remembered.
 pub const MOST_OUTCOMES: usize = 10_000;
@@ -44,6 +46,8 @@ pub struct AtSeal {
     pub pending: Totals,
     /// Tickets below the window's that are out although their key may be above W.
     pub cancelled: RoaringTreemap,
+    /// Origins of the copies that the partition has, or had.
+    pub copies: Arc<Copies>,
     /// The newest time that the journal tells of, epoch ms.
     pub clock_ms: i64,
 }
@@ -88,6 +92,8 @@ pub struct Tally {
     pub repeated: u64,
     pub too_late: u64,
     pub unknown: u64,
+    /// Nacks, whose copies are elsewhere.
+    pub nacked: u64,
 }
 
 /// See the module's head.
@@ -101,6 +107,8 @@ pub struct State {
     /// One for each closed window.
     seals: VecDeque<Arc<Sealing>>,
     cancelled: RoaringTreemap,
+    /// Shared with what is to be sealed until it changes.
+    copies: Arc<Copies>,
     /// By ticket of the command.
     outcomes: VecDeque<(i64, Outcome)>,
     tally: Tally,
@@ -117,6 +125,7 @@ impl State {
             windows: VecDeque::new(),
             seals: VecDeque::new(),
             cancelled: at.cancelled,
+            copies: at.copies,
             outcomes: VecDeque::new(),
             tally: Tally::default(),
         }
@@ -126,7 +135,7 @@ impl State {
     #[must_use]
     pub fn empty(below: i64) -> Self {
         let (w, pending, cancelled) = (Key::MIN, Totals::default(), RoaringTreemap::new());
-        Self::at(AtSeal { below, w, pending, cancelled, clock_ms: 0 })
+        Self::at(AtSeal { below, w, pending, cancelled, copies: Arc::default(), clock_ms: 0 })
     }
 
     /// W: everything up to this key is out.
@@ -171,6 +180,7 @@ impl State {
                 w: self.w,
                 pending: self.pending,
                 cancelled: self.cancelled.clone(),
+                copies: Arc::clone(&self.copies),
                 clock_ms: self.clock_ms,
             };
             self.seals.push_back(Arc::new(Sealing { at, window: last.snapshot() }));
@@ -217,6 +227,24 @@ impl State {
         &self.cancelled
     }
 
+    /// Origins of the copies that the partition has, or had.
+    #[must_use]
+    pub fn copies(&self) -> &Copies {
+        &self.copies
+    }
+
+    /// A copy is in the journal.
+    pub(super) fn remember_copy(&mut self, origin: &Origin) {
+        Arc::make_mut(&mut self.copies).insert(origin);
+    }
+
+    /// As [`Copies::trim`].
+    pub fn trim_copies(&mut self, begins_at: impl Fn(&Maker, TopicPartition) -> Option<i64>) {
+        if !self.copies.is_empty() {
+            Arc::make_mut(&mut self.copies).trim(begins_at);
+        }
+    }
+
     /// The key that an entry appended now gets.
     #[must_use]
     pub fn key_of(&self, due_ms: i64, ticket: i64) -> Key {
@@ -238,6 +266,7 @@ impl State {
                 self.tally.cancelled += 1;
                 self.remember(ticket, Outcome::Cancelled);
             }
+            (Decision::Nacked, _) => self.tally.nacked += 1,
             (Decision::TooLate, _) => {
                 self.tally.too_late += 1;
                 self.remember(ticket, Outcome::TooLate);
@@ -277,6 +306,10 @@ impl State {
                 self.take_out(*taken);
                 self.tally.cancelled += 1;
             }
+            Note::Cleared { maker, tp, from } => {
+                Arc::make_mut(&mut self.copies).clear_from(maker, *tp, *from);
+            }
+            Note::Forgotten(maker) => Arc::make_mut(&mut self.copies).forget(maker),
         }
     }
 

@@ -23,6 +23,7 @@ mod own;
 mod produce;
 pub mod producer_ids;
 pub mod registry;
+pub mod retry;
 pub mod tally;
 pub mod worker;
 

@@ -23,12 +23,14 @@ use super::landing::Landing;
 use super::mailbox::Mailbox;
 use super::own::OwnLogs;
 use super::registry::{Partition, Registry};
+use super::retry::copy::CopyAsk;
 use crate::base::env::Env;
 use crate::base::fault::{Code, Fault};
 use crate::base::ids::TopicPartition;
 use crate::base::metrics::Metrics;
 use crate::base::settings::Durability;
 use crate::coord::group::{GROUPS_TOPIC, Groups};
+use crate::delay::copies::Maker;
 use crate::log::cache::LogStore;
 use crate::log::commit::CommitError;
 use crate::log::error::LogError;
@@ -38,6 +40,7 @@ use crate::log::partition::PartitionLog;
 pub enum Message {
     Append(AppendSet),
     Coordinate(Box<Ask<Groups>>),
+    Copies(Box<CopyAsk>),
     Control(Control),
 }
 
@@ -149,6 +152,7 @@ impl Shard {
                 Message::Coordinate(ask) => {
                     self.with_groups(|groups, logs| groups.handle(*ask, logs));
                 }
+                Message::Copies(ask) => self.do_copies(*ask),
                 // What a control message sees or undoes must come after the batches before it.
                 Message::Control(control) => {
                     self.with_groups(|groups, logs| groups.flush(logs));
@@ -260,6 +264,9 @@ impl Shard {
         self.next_retention = now + self.deps.retention_check_interval;
         let now_ms = self.deps.env.wall_ms();
         for hosted in self.hosted.values_mut() {
+            if let Some(delay) = &mut hosted.delay {
+                delay.trim_copies(|maker, source| copied_from(&self.deps.registry, maker, source));
+            }
             match hosted.log.retain(now_ms) {
                 Ok(deleted) => hosted.changed |= !deleted.is_empty(),
                 Err(error) => report(&hosted.partition, &error, "retention has to wait"),
@@ -268,6 +275,16 @@ impl Shard {
                 delay.journal_retain(now_ms);
             }
         }
+    }
+}
+
+/// The offset below which no copy of a source's record is asked for again.
+fn copied_from(registry: &Registry, maker: &Maker, source: TopicPartition) -> Option<i64> {
+    let source = registry.get(source)?;
+    match maker {
+        // What is in runs may be older than the journal's start.
+        Maker::Expired => None,
+        Maker::Nack(_) | Maker::Redrive(_) => Some(source.view.log_start()),
     }
 }
 

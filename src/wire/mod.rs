@@ -11,6 +11,7 @@ pub mod crc;
 pub mod cursor;
 pub mod encode;
 pub mod frame;
+pub mod owned;
 pub mod records;
 pub mod request;
 pub mod schema;

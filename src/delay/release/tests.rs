@@ -1,4 +1,6 @@
 use super::*;
+use crate::base::ids::{TopicPartition, Uuid};
+use crate::delay::copies::{CopyMark, Maker, Origin};
 use crate::delay::key::Key;
 use crate::delay::victim::Taken;
 use crate::wire::batch::BatchHeader;
@@ -135,4 +137,24 @@ fn notes_stand_beside_their_records_and_all_else_stays() {
     assert_eq!(pairs(&read[0]), sent[0]);
     assert_eq!(pairs(&read[1]), [victim("5:6:7")]);
     assert_eq!(pairs(&read[2]), [pair("b", "2"), victim("none")]);
+}
+
+fn mark(plain: bool) -> Pair {
+    let tp = TopicPartition::new(Uuid::from_u128(7), 3);
+    let origin = Origin { maker: Maker::Nack("billing".into()), tp, offset: 5 };
+    let value = CopyMark { origin, due_ms: 2_000, plain }.encode();
+    (b"klamm.internal.copy".to_vec(), Some(value))
+}
+
+#[test]
+fn a_plain_copy_keeps_its_headers_and_is_told_nothing() {
+    let own = vec![pair("a", "1"), pair("klamm.due", "5"), pair("klamm.expires.at", "6")];
+    let (_, headers) = released([&own[..], &[mark(true)]].concat());
+    assert_eq!(headers, own);
+}
+
+#[test]
+fn a_retry_is_told_of_as_any_delayed_record_and_not_of_its_mark() {
+    let (_, headers) = released(vec![pair("a", "1"), pair("klamm.due", "5"), mark(false)]);
+    assert_eq!(headers, [vec![pair("a", "1")], told()].concat());
 }

@@ -1,7 +1,7 @@
 //! Random schedules of all that happens to a partition's delayed records, crashes included,
 //! against a model that keeps every record in one sorted map.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 
 use bytes::Bytes;
@@ -9,6 +9,8 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::*;
+use crate::base::ids::Uuid;
+use crate::delay::copies::CopyMark;
 use crate::delay::decide::{Asked, InRun, Place, Plan, Refusal, Stored, What};
 use crate::delay::headers;
 use crate::delay::ids::hash64;
@@ -36,8 +38,22 @@ enum Send {
 #[derive(Clone, Debug)]
 enum Step {
     Batch(Vec<Send>),
+    Copy {
+        source: u8,
+        offset: i64,
+        delay_ms: i64,
+    },
+    /// A group goes back.
+    Clear {
+        source: u8,
+        from: i64,
+    },
     Operator(Index),
-    Release { ms: i64, most: usize, expired: bool },
+    Release {
+        ms: i64,
+        most: usize,
+        expired: bool,
+    },
     Roll,
     Seal,
     Crash(Index),
@@ -56,6 +72,9 @@ fn send() -> impl Strategy<Value = Send> {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => prop::collection::vec(send(), 1..6).prop_map(Step::Batch),
+        4 => (0..2_u8, 0..6_i64, 0..40_i64)
+            .prop_map(|(source, offset, delay_ms)| Step::Copy { source, offset, delay_ms }),
+        1 => (0..2_u8, 0..6_i64).prop_map(|(source, from)| Step::Clear { source, from }),
         1 => any::<Index>().prop_map(Step::Operator),
         4 => (0..30_i64, 0..9_usize, prop::bool::weighted(0.2))
             .prop_map(|(ms, most, expired)| Step::Release { ms, most, expired }),
@@ -81,12 +100,14 @@ struct Model {
     out: Vec<Key>,
     cancelled: Vec<i64>,
     put: Vec<i64>,
+    copied: BTreeSet<(u8, i64)>,
 }
 
 impl Default for Model {
     fn default() -> Self {
         let (pending, out) = (BTreeMap::new(), Vec::new());
-        Self { pending, w: Key::MIN, out, cancelled: Vec::new(), put: Vec::new() }
+        let (cancelled, put, copied) = (Vec::new(), Vec::new(), BTreeSet::new());
+        Self { pending, w: Key::MIN, out, cancelled, put, copied }
     }
 }
 
@@ -168,6 +189,7 @@ impl Bed {
             w: Key::MIN,
             pending: Totals::default(),
             cancelled: RoaringTreemap::new(),
+            copies: Arc::default(),
             clock_ms: 0,
         };
         Self {
@@ -187,6 +209,15 @@ impl Bed {
     fn run(&mut self, step: &Step) {
         match step {
             Step::Batch(sends) => self.batch(sends),
+            Step::Copy { source, offset, delay_ms } => {
+                self.copy(origin(*source, *offset), *source, *delay_ms);
+            }
+            Step::Clear { source, from } => {
+                let Origin { maker, tp, .. } = origin(*source, 0);
+                let mut model = self.model.clone();
+                model.copied.retain(|(other, offset)| other != source || offset < from);
+                self.write_note(Note::Cleared { maker, tp, from: *from }, model);
+            }
             Step::Operator(at) => self.operator(self.ticket(at)),
             Step::Release { ms, most, expired } => {
                 self.now_ms += ms;
@@ -242,6 +273,32 @@ impl Bed {
                 position += piece.len() as u64;
             }
         }
+    }
+
+    /// A copy, unless there is or was one of that origin.
+    fn copy(&mut self, origin: Origin, source: u8, delay_ms: i64) {
+        if self.state.copies().contains(&origin) {
+            return;
+        }
+        let offset = origin.offset;
+        let mark = CopyMark { origin, due_ms: self.now_ms + delay_ms, plain: false }.encode();
+        let mut builder = BatchBuilder::new(Codec::None, None);
+        // Another's id, which counts for nothing on a copy.
+        let headers = [
+            Header { key: headers::ID.as_bytes(), value: Some(b"a") },
+            Header { key: headers::COPY.as_bytes(), value: Some(&mark) },
+        ];
+        builder.push(77, None, Some(&[9; 20]), headers.into_iter());
+        let (mut header, records) = builder.build_parts().unwrap();
+        (header.base_offset, header.max_timestamp_ms) = (self.next, self.now_ms);
+        let key = Key::new((self.now_ms + delay_ms).max(self.model.w.due_ms), self.next);
+        let bytes = records.len() as u32;
+        let mut model = self.model.clone();
+        model.pending.insert(key, Item { id: None, content: (9, delay_ms, false), bytes });
+        model.put.push(self.next);
+        model.copied.insert((source, offset));
+        let position = self.write(header, &records, model);
+        self.state.replay(&header, &records, position).unwrap();
     }
 
     /// With a ticket instead of an index.
@@ -383,6 +440,10 @@ impl Bed {
         waiting.extend(self.state.after(Key::MIN).map(|(_, slot)| slot.key));
         waiting.sort_unstable();
         assert_eq!(waiting, self.model.pending.keys().copied().collect::<Vec<_>>());
+        for (source, offset) in (0..2).flat_map(|source| (0..6).map(move |at| (source, at))) {
+            let is_known = self.state.copies().contains(&origin(source, offset));
+            assert_eq!(is_known, self.model.copied.contains(&(source, offset)));
+        }
         let first = self.state.after(Key::MIN).peek();
         assert_eq!(self.state.first(), first);
     }
@@ -400,6 +461,11 @@ impl Bed {
         all.sort_unstable();
         assert_eq!(all, model.put);
     }
+}
+
+fn origin(source: u8, offset: i64) -> Origin {
+    let tp = TopicPartition::new(Uuid::from_u128(source.into()), 0);
+    Origin { maker: Maker::Nack("group".into()), tp, offset }
 }
 
 impl Send {
@@ -504,6 +570,7 @@ fn kind(decision: Decision) -> &'static str {
         Decision::Same => "same",
         Decision::Cancelled(_) => "cancelled",
         Decision::TooLate | Decision::Unknown => "not cancelled",
+        Decision::Nacked => "nacked",
     }
 }
 

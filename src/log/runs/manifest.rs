@@ -5,11 +5,11 @@
 //! name are what an interrupted job left, and are removed ([`sweep`]). State that is spread over
 //! several files was not taken: a crash would leave a mixture.
 //!
-//! Version 1, little-endian:
+//! Version 2, little-endian:
 //!
 //! ```text
 //!  0 u32 magic 0x4d444c4b ("KLDM")   4 u32 CRC-32C of 8..end
-//!  8 u16 version = 1                10 u16 0
+//!  8 u16 version                    10 u16 0
 //! 12 i64 sealed                     20 i64 released due, ms    28 i64 released ticket
 //! 36 u64 pending records            44 u64 pending bytes       52 i64 clock, ms
 //! 60 u64 next run                   68 u32 runs                72 u32 bytes of cancelled
@@ -20,17 +20,20 @@
 //!    then per slice, 56 bytes:
 //!     0 u32 number  4 u32 entries  8 u64 record bytes  16 u64 file bytes
 //!    24 i64 first due, ms  32 i64 first ticket  40 i64 last due, ms  48 i64 last ticket
+//!    then to the end what is remembered of copies (`delay/copies.rs`), which version 1 lacks
 //! ```
 
 use std::collections::HashSet;
 use std::io::{self, IoSlice};
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::{Buf, BufMut};
 use roaring::RoaringTreemap;
 
 use super::meta::{RunId, RunMeta, SliceMeta, ids_name, runs_dir, slice_name, tickets_name};
 use crate::base::crash_point;
+use crate::delay::copies::Copies;
 use crate::delay::key::Key;
 use crate::store::{Files, OpenMode, Resize};
 
@@ -38,7 +41,9 @@ use crate::store::{Files, OpenMode, Resize};
 pub const FILE_NAME: &str = "manifest";
 const NEXT_NAME: &str = "manifest.tmp";
 const MAGIC: u32 = u32::from_le_bytes(*b"KLDM");
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
+/// Of brokers that made no copies.
+const VERSION_WITHOUT_COPIES: u16 = 1;
 const HEAD_BYTES: usize = 76;
 const RUN_BYTES: usize = 45;
 const SLICE_BYTES: usize = 56;
@@ -57,6 +62,8 @@ pub struct Manifest {
     pub clock_ms: i64,
     /// Tickets that are in runs and were cancelled before `sealed`.
     pub cancelled: RoaringTreemap,
+    /// Origins of the copies that the journal has, or had, below `sealed`.
+    pub copies: Arc<Copies>,
     /// Number of the next run.
     pub next_run: RunId,
     pub runs: Vec<RunMeta>,
@@ -71,6 +78,7 @@ impl Default for Manifest {
             pending_bytes: 0,
             clock_ms: 0,
             cancelled: RoaringTreemap::new(),
+            copies: Arc::default(),
             next_run: 0,
             runs: Vec::new(),
         }
@@ -154,6 +162,7 @@ impl Manifest {
         for run in &self.runs {
             encode_run(run, &mut bytes);
         }
+        bytes.put_slice(&self.copies.encode());
         let crc = crc32c::crc32c(&bytes[8..]);
         bytes[4..8].copy_from_slice(&crc.to_le_bytes());
         bytes
@@ -169,14 +178,14 @@ impl Manifest {
             return Err(ManifestError::Damaged);
         }
         let version = rest.get_u16_le();
-        if version != VERSION {
+        if ![VERSION, VERSION_WITHOUT_COPIES].contains(&version) {
             return Err(ManifestError::Version(version));
         }
-        Self::decode_fields(&bytes[12..]).ok_or(ManifestError::Damaged)
+        Self::decode_fields(&bytes[12..], version).ok_or(ManifestError::Damaged)
     }
 
     /// All behind the version; `bytes` holds the rest of the head at least.
-    fn decode_fields(bytes: &[u8]) -> Option<Self> {
+    fn decode_fields(bytes: &[u8], version: u16) -> Option<Self> {
         let mut rest = bytes;
         let mut manifest = Self {
             sealed: rest.get_i64_le(),
@@ -192,6 +201,9 @@ impl Manifest {
             rest.split_at_checked(usize::try_from(cancelled_bytes).ok()?)?;
         manifest.cancelled = RoaringTreemap::deserialize_from(&mut cancelled).ok()?;
         manifest.runs = (0..runs).map(|_| decode_run(&mut rest)).collect::<Option<_>>()?;
+        if version > VERSION_WITHOUT_COPIES {
+            manifest.copies = Arc::new(Copies::decode(std::mem::take(&mut rest))?);
+        }
         (cancelled.is_empty() && rest.is_empty()).then_some(manifest)
     }
 }

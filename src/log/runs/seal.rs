@@ -14,12 +14,11 @@ use super::run::hash;
 use super::table::{Kind, Row, TableWriter};
 use super::write::SliceWriter;
 use crate::base::crash_point;
-use crate::delay::headers;
+use crate::delay::decide::id_of;
 use crate::delay::key::Key;
 use crate::store::{File, Files};
 use crate::wire::batch::{BatchHeader, CRC_START, HEADER_BYTES};
 use crate::wire::crc;
-use crate::wire::records::Records;
 
 /// A pending entry of the segment: its place in the order, and that of its record in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,11 +169,4 @@ fn find<'a, 'b>(
     let batch = batches.get(next.checked_sub(1)?)?;
     let inside = start >= batch.position + HEADER_BYTES && end <= batches.get(next)?.position;
     (batch.whole && inside).then(|| segment.get(start..end)).flatten().map(|record| (batch, record))
-}
-
-/// The id that a delayed record was given: the last of its headers of that name counts.
-pub(super) fn id_of(record: &[u8]) -> Option<&[u8]> {
-    let record = Records::new(record, 1).next()?.ok()?;
-    let named = record.headers.iter().filter(|header| header.key == headers::ID.as_bytes());
-    named.last()?.value
 }

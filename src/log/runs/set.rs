@@ -11,7 +11,7 @@ use super::manifest::{Manifest, sweep};
 use super::merge::Merge;
 use super::meta::{RunId, RunMeta, runs_dir, slice_name};
 use super::run::{Run, Ticket};
-use super::seal::id_of;
+use crate::delay::decide::id_of;
 use crate::delay::key::Key;
 use crate::store::Files;
 

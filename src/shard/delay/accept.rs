@@ -69,15 +69,7 @@ impl Shard {
         let Hosted { log, partition, delay: Some(delay), .. } = hosted else {
             unreachable!("a batch was accepted into its journal")
         };
-        delays.turns.arm(tp, delay.next_due_ms());
-        if delay.count_window(&deps.delay)
-            && let Err(error) = delay.close_window()
-        {
-            tracing::warn!(journal = ?tp, %error, "the window of delayed records goes on growing");
-        }
-        if delay.has_sealing() {
-            delays.has_unsealed(tp);
-        }
+        delays.appended(deps, tp, delay);
         let (end, journal_end) = (log.end(), delay.journal.end());
         if deps.durability == Durability::PageCache {
             delay.journal.view().advance(&journal_end);
@@ -203,7 +195,11 @@ impl Hosted {
             return replayed.expect("what was just written can be read");
         }
         for Entry { delta, at, bytes, what } in &diverted.entries {
-            let What::Put { due, expires_at_ms, id, .. } = what else { continue };
+            let ticket = journaled.base_offset + i64::from(*delta);
+            let What::Put { due, expires_at_ms, id, .. } = what else {
+                state.apply(ticket, None, Decision::Nacked);
+                continue;
+            };
             let put = Put {
                 due_ms: due.at_ms(accepted_ms),
                 accepted_ms,
@@ -215,7 +211,6 @@ impl Hosted {
                 id_hash: (!id.is_empty())
                     .then(|| hash64(&records[id.start as usize..id.end as usize])),
             };
-            let ticket = journaled.base_offset + i64::from(*delta);
             state.apply(ticket, Some(&put), Decision::Put);
         }
     }

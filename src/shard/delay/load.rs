@@ -65,6 +65,7 @@ impl Delay {
             w: manifest.released,
             pending: Totals { records, bytes },
             cancelled: manifest.cancelled.clone(),
+            copies: Arc::clone(&manifest.copies),
             clock_ms: manifest.clock_ms,
         });
         // A crash may have left segments that a run stands for already.

@@ -6,6 +6,7 @@
 //! appended to. What has to be in both is written as a pair (`log/pairs.rs`).
 
 mod accept;
+mod copied;
 mod decide;
 pub mod elsewhere;
 pub mod flight;

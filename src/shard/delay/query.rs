@@ -2,17 +2,15 @@
 //! is answered when it is durable.
 
 use std::io;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::Delay;
+use super::copied::UNREADABLE;
 use super::decide::OnDisk;
-use super::flight::JournalEnd;
 use super::payload::{self, Place};
 use crate::base::ids::TopicPartition;
-use crate::base::settings::Durability;
 use crate::delay::decide::{Decision, id_of, parse};
 use crate::delay::key::Key;
 use crate::delay::note::Note;
@@ -24,10 +22,7 @@ use crate::delay::window::Slot;
 use crate::log::error::AppendError;
 use crate::log::runs::{Entry, OwnedEntry, Runs};
 use crate::log::validate::ValidBatch;
-use crate::shard::committer::{Submission, Submitted};
-use crate::shard::landing::{Landing, Parked};
-use crate::shard::produce::row;
-use crate::shard::worker::{Hosted, Shard};
+use crate::shard::worker::{Hosted, Shard, ShardDeps};
 
 impl Shard {
     /// Answers, unless the partition is not here: the asker sees that its question was dropped.
@@ -56,44 +51,22 @@ impl Shard {
         ticket: i64,
         done: oneshot::Sender<Answer>,
     ) {
-        let Self { deps, hosted, delays, round, .. } = self;
+        let Self { deps, hosted, .. } = self;
         let Some(hosted) = hosted.get_mut(&tp) else { return };
-        let now_ms = deps.delay.now_ms();
-        let noted = match hosted.cancel(ticket, now_ms) {
+        let noted = match hosted.cancel(deps, ticket) {
             Ok(Ok(noted)) => noted,
             Ok(Err(outcome)) => return drop(done.send(Answer::Cancel(outcome))),
-            Err(error) => {
-                if let AppendError::Failed(error) = &error {
-                    deps.failed.set(&format!("writing to {tp:?}: {error}"));
-                }
-                return drop(done.send(Answer::Unavailable(error.to_string())));
-            }
+            Err(error) => return drop(done.send(Answer::Unavailable(error.to_string()))),
         };
-        let Hosted { log, partition, delay: Some(delay), .. } = hosted else {
-            unreachable!("a note was written to its journal")
-        };
-        delay.count(&deps.metrics);
-        delays.turns.arm(tp, delay.next_due_ms());
-        let (end, journal_end) = (log.end(), delay.journal.end());
-        if deps.durability == Durability::PageCache {
-            delay.journal.view().advance(&journal_end);
-            return drop(done.send(Answer::Cancel(Outcome::Cancelled)));
+        if let Some(delay) = &mut hosted.delay {
+            delay.count(&deps.metrics);
         }
-        let journal = JournalEnd::new(delay.journal.view(), journal_end, &delays.flight, 0);
         let told = move |durable: Result<(), _>| {
             let unsure = |fault| Answer::Unavailable(format!("it may be cancelled: {fault}"));
             let answer = durable.map(|()| Answer::Cancel(Outcome::Cancelled));
             drop(done.send(answer.unwrap_or_else(unsure)));
         };
-        let completion = Landing {
-            view: Arc::clone(&partition.view),
-            end,
-            journal: Some(Box::new(journal)),
-            parked: Parked::Held(Box::new(told)),
-        };
-        let row = row(tp.journal(), &noted);
-        let batches = [Submitted { row, segment: None }].into_iter().collect();
-        round.push(Submission { batches, completion });
+        self.land_in_journal(tp, Some(&noted), Box::new(told));
     }
 }
 
@@ -101,32 +74,22 @@ impl Hosted {
     /// Writes a cancel to the journal. The inner error says why there is nothing to write.
     fn cancel(
         &mut self,
+        deps: &ShardDeps,
         ticket: i64,
-        now_ms: i64,
     ) -> Result<Result<ValidBatch, Outcome>, AppendError> {
-        let Some(delay) = &mut self.delay else { return Ok(Err(Outcome::Unknown)) };
+        let Some(delay) = &self.delay else { return Ok(Err(Outcome::Unknown)) };
         let Some(state) = &delay.state else {
             return Err(AppendError::Storage(io::Error::other(UNREADABLE)));
         };
         let mut on_disk = OnDisk::of(&delay.journal, delay.sealed.as_ref());
         let decision = state.decide_cancel(ticket, &mut on_disk).map_err(AppendError::Storage)?;
         let Decision::Cancelled(taken) = decision else { return Ok(Err(decision.outcome())) };
-        let note = Note::Cancel(taken);
-        let own = ValidBatch::own(note.batch(now_ms)).map_err(io::Error::other);
-        let mut noted = own.map_err(AppendError::Storage)?;
-        self.changed = true;
-        delay.align(&mut self.log);
-        delay.append(&mut noted, now_ms)?;
-        delay.align(&mut self.log);
-        delay.state.as_mut().expect("it decided").note(&note);
-        Ok(Ok(noted))
+        self.append_note(deps, &Note::Cancel(taken)).map(Ok)
     }
 }
 
 /// Cancelled entries of runs that a page may pass.
 const MOST_PASSED: usize = 64 << 10;
-
-const UNREADABLE: &str = "what is delayed in this partition could not be read at start";
 
 /// The answer of a partition without delayed records.
 fn nothing(ask: &Ask, now_ms: i64) -> Answer {

@@ -168,6 +168,7 @@ impl Job {
                 manifest.pending_bytes = at.pending.bytes;
                 manifest.clock_ms = at.clock_ms;
                 manifest.cancelled = at.cancelled.clone();
+                manifest.copies = Arc::clone(&at.copies);
                 (run, lost) = (sealed.run, sealed.lost);
             }
             Work::Merge { inputs, cancelled } => {

@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::base::ids::{TopicPartition, Uuid};
+use crate::delay::copies::{Maker, Origin};
 use crate::store::memory::MemoryFiles;
 
 fn any_key() -> impl Strategy<Value = Key> {
@@ -38,13 +40,20 @@ fn any_run() -> impl Strategy<Value = RunMeta> {
 fn any_manifest() -> impl Strategy<Value = Manifest> {
     let cancelled = prop::collection::vec(any::<u64>(), 0..50);
     let runs = prop::collection::vec(any_run(), 0..5);
-    (any::<(i64, u64, u64, i64, u64)>(), any_key(), cancelled, runs).prop_map(
+    let copied = prop::collection::vec((0..3_u128, 0..9_i64), 0..9);
+    (any::<(i64, u64, u64, i64, u64)>(), any_key(), cancelled, copied, runs).prop_map(
         |(
             (sealed, pending_records, pending_bytes, clock_ms, next_run),
             released,
             cancelled,
+            copied,
             runs,
         )| {
+            let mut copies = Copies::default();
+            for (topic, offset) in copied {
+                let tp = TopicPartition::new(Uuid::from_u128(topic), 1);
+                copies.insert(&Origin { maker: Maker::Expired, tp, offset });
+            }
             Manifest {
                 sealed,
                 released,
@@ -52,6 +61,7 @@ fn any_manifest() -> impl Strategy<Value = Manifest> {
                 pending_bytes,
                 clock_ms,
                 cancelled: cancelled.into_iter().collect(),
+                copies: Arc::new(copies),
                 next_run,
                 runs,
             }
@@ -101,4 +111,15 @@ proptest! {
         bytes[4..8].copy_from_slice(&crc.to_le_bytes());
         drop(Manifest::decode(&bytes));
     }
+}
+
+#[test]
+fn a_manifest_from_before_there_were_copies_is_read() {
+    let manifest = Manifest { sealed: 7, ..Manifest::default() };
+    let mut bytes = manifest.encode();
+    bytes.truncate(bytes.len() - Copies::default().encode().len());
+    bytes[8] = VERSION_WITHOUT_COPIES as u8;
+    let crc = crc32c::crc32c(&bytes[8..]);
+    bytes[4..8].copy_from_slice(&crc.to_le_bytes());
+    assert_eq!(Manifest::decode(&bytes).unwrap(), manifest);
 }

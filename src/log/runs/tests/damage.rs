@@ -78,7 +78,7 @@ fn look_up(partition: &Partition, runs: &Runs) {
     }
     for id in 0..50 {
         let name = id_name(id);
-        let exists = partition.wanted.values().any(|e| seal::id_of(&e.record) == Some(&name));
+        let exists = partition.wanted.values().any(|e| id_of(&e.record) == Some(&name));
         match runs.find_id(&name, |_| true) {
             Ok(found) => assert_eq!(found.is_some(), exists),
             Err(error) => assert!(damaged(&error), "{error}"),

@@ -12,6 +12,7 @@ use proptest::sample::Index;
 use roaring::RoaringTreemap;
 
 use super::*;
+use crate::delay::decide::id_of;
 use crate::delay::key::Key;
 use crate::store::memory::MemoryFiles;
 use crate::store::{Files, OpenMode};
@@ -162,7 +163,7 @@ proptest! {
             let name = id_name(id);
             let found = runs.find_id(&name, |key| key.ticket >= from).unwrap();
             let mut named = partition.wanted.values().filter(|entry| {
-                entry.key.ticket >= from && seal::id_of(&entry.record) == Some(&name)
+                entry.key.ticket >= from && id_of(&entry.record) == Some(&name)
             });
             let newest = named.clone().map(|entry| entry.key.ticket).max();
             prop_assert_eq!(found.as_ref().map(|entry| entry.key.ticket), newest);
