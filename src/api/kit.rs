@@ -98,7 +98,11 @@ fn one_shard(store: &Store) -> (Arc<Shards>, LogStore) {
     let hosting = Hosting {
         env: deps.env.clone(),
         metrics: Arc::clone(&deps.metrics),
-        cluster: Snapshot::of(store.snapshots(), BrokerConfig::default()),
+        cluster: Snapshot::of(
+            store.snapshots(),
+            Arc::clone(&deps.registry),
+            BrokerConfig::default(),
+        ),
         codec: Codec::None,
         make: Box::new(|| Coordinator::new(Arc::default())),
     };

@@ -14,6 +14,7 @@ use crate::coord::group::Groups;
 use crate::coord::group::settings::{GroupSettings, Migration};
 use crate::shard::coordinator::Hosting;
 use crate::shard::coordinator::cluster::Snapshot;
+use crate::shard::registry::Registry;
 use crate::wire::compression::Codec;
 
 /// What a shard needs to coordinate groups.
@@ -23,12 +24,13 @@ pub fn hosting(
     env: &Env,
     metrics: &Arc<Metrics>,
     catalog: Arc<ArcSwap<Catalog>>,
+    registry: Arc<Registry>,
 ) -> Hosting<Groups> {
     let groups = Arc::new(group_settings(&settings.groups));
     Hosting {
         env: env.clone(),
         metrics: Arc::clone(metrics),
-        cluster: Snapshot::of(catalog, config.clone()),
+        cluster: Snapshot::of(catalog, registry, config.clone()),
         codec: match settings.groups.offsets.topic_compression {
             CompressionType::Producer | CompressionType::Uncompressed => Codec::None,
             CompressionType::Gzip => Codec::Gzip,

@@ -230,7 +230,14 @@ fn start(
     let store = store.with_offline(recovered.unserved);
     for shard in &mut shards {
         shard.commit_through(commits.clone());
-        let hosting = groups::hosting(settings, config, env, &metrics, store.snapshots());
+        let hosting = groups::hosting(
+            settings,
+            config,
+            env,
+            &metrics,
+            store.snapshots(),
+            Arc::clone(&registry),
+        );
         shard.coordinate_groups(hosting);
     }
     let (shards, shard_threads) = Shards::start(shards, registry);

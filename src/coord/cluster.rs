@@ -22,6 +22,9 @@ pub trait Cluster {
     fn topic_by_id(&self, id: Uuid) -> Option<TopicInfo>;
     /// All topics, by name.
     fn each_topic(&self, visit: &mut dyn FnMut(&TopicInfo));
+    /// The offset behind the last record of a partition that consumers can read; `None` if the
+    /// partition is not served here.
+    fn visible_end(&self, topic: Uuid, partition: i32) -> Option<i64>;
     /// What is in force for a group of the consumer protocol.
     fn group_settings(&self, group: &str) -> GroupSettings;
 }

@@ -223,7 +223,11 @@ impl Life {
         let mut host = Host::new(Hosting {
             env: env(Arc::clone(&world.clock), world.random.next()),
             metrics: Arc::default(),
-            cluster: Snapshot::of(Arc::clone(&world.catalog), BrokerConfig::default()),
+            cluster: Snapshot::of(
+                Arc::clone(&world.catalog),
+                Arc::default(),
+                BrokerConfig::default(),
+            ),
             codec: Codec::None,
             make: Box::new(|| Groups::new(Arc::default())),
         });

@@ -38,6 +38,7 @@ impl Groups {
         text.single(&sampled::GROUP_MEMBERS, &[], survey.members);
         text.single(&sampled::GROUP_COMMITS, &[], survey.counts.commits);
         text.single(&sampled::GROUP_REBALANCES, &[], survey.counts.rebalances);
+        text.single(&sampled::GROUP_STUCK, &[], survey.stuck.len());
         text.single(&sampled::GROUP_LAG_LEFT_OUT, &[], survey.left_out);
         text.header(&sampled::GROUP_LAG);
         for committed in &survey.offsets {

@@ -189,6 +189,11 @@ pub mod sampled {
         help: "1 while wall time is so far off that the release clock does not follow it.",
         kind: "gauge",
     };
+    pub const GROUP_STUCK: Family = Family {
+        name: "klamm_group_stuck_partitions",
+        help: "Committed offsets that three or more generations of their group began with.",
+        kind: "gauge",
+    };
     pub const GROUP_COUNT: Family =
         Family { name: "klamm_group_count", help: "Groups by type and state.", kind: "gauge" };
     pub const GROUP_MEMBERS: Family =

@@ -27,6 +27,7 @@ pub(crate) struct FakeCluster {
     revision: u64,
     topics: BTreeMap<String, TopicInfo>,
     configs: BTreeMap<String, Overrides>,
+    ends: BTreeMap<(Uuid, i32), i64>,
     broker: BrokerConfig,
 }
 
@@ -39,6 +40,11 @@ impl FakeCluster {
         let topic = TopicInfo { id, name: Arc::from(name), partitions };
         self.topics.insert(name.to_owned(), topic);
         id
+    }
+
+    /// Lets a partition have records up to an offset.
+    pub(crate) fn set_visible_end(&mut self, topic: Uuid, partition: i32, end: i64) {
+        self.ends.insert((topic, partition), end);
     }
 
     pub(crate) fn delete_topic(&mut self, name: &str) {
@@ -74,6 +80,10 @@ impl Cluster for FakeCluster {
 
     fn each_topic(&self, visit: &mut dyn FnMut(&TopicInfo)) {
         self.topics.values().for_each(visit);
+    }
+
+    fn visible_end(&self, topic: Uuid, partition: i32) -> Option<i64> {
+        self.ends.get(&(topic, partition)).copied()
     }
 
     fn group_settings(&self, group: &str) -> OfOneGroup {

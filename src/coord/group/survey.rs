@@ -40,6 +40,8 @@ pub struct Survey {
     pub members: u64,
     pub counts: Counts,
     pub offsets: Vec<CommittedOffset>,
+    /// Where groups do not get on; see [`super::offsets::stuck`].
+    pub stuck: Vec<Stuck>,
     /// Committed offsets beyond those that were asked for.
     pub left_out: u64,
 }
@@ -53,6 +55,15 @@ pub struct CommittedOffset {
     pub offset: i64,
 }
 
+/// A committed offset that generation after generation of its group began with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stuck {
+    pub at: CommittedOffset,
+    pub generations: u32,
+    /// Wall time of the first, epoch milliseconds.
+    pub since_ms: i64,
+}
+
 impl Survey {
     /// Adds what another coordinator knows.
     pub fn merge(&mut self, other: Self) {
@@ -63,6 +74,7 @@ impl Survey {
         self.counts.commits += other.counts.commits;
         self.counts.rebalances += other.counts.rebalances;
         self.offsets.extend(other.offsets);
+        self.stuck.extend(other.stuck);
         self.left_out += other.left_out;
     }
 }
@@ -79,6 +91,18 @@ pub(super) fn survey(groups: &GroupMap, most_offsets: usize) -> Survey {
             Kind::Classic(classic) => classic.len() as u64,
             Kind::Consumer(consumer) => consumer.len() as u64,
         };
+        survey.stuck.extend(group.offsets.beginnings().stuck().map(
+            |(topic, partition, offset, beginning)| Stuck {
+                at: CommittedOffset {
+                    group: Arc::clone(&group.id),
+                    topic: Arc::clone(topic),
+                    partition,
+                    offset,
+                },
+                generations: beginning.generations,
+                since_ms: beginning.since_ms,
+            },
+        ));
         for (topic, partition, value) in group.offsets.iter() {
             if survey.offsets.len() >= most_offsets {
                 survey.left_out += 1;

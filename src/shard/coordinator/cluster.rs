@@ -4,15 +4,18 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::base::ids::Uuid;
+use crate::base::ids::{TopicPartition, Uuid};
 use crate::base::settings::{BrokerConfig, GroupSettings, Overrides};
 use crate::catalog::{Catalog, Topic};
 use crate::coord::cluster::{Cluster, TopicInfo};
 use crate::shard::host::current;
+use crate::shard::registry::Registry;
 
 /// The newest catalog, and how many different ones were seen.
 pub struct Snapshot {
     published: Arc<ArcSwap<Catalog>>,
+    /// What is served here.
+    registry: Arc<Registry>,
     /// Given at start.
     config: BrokerConfig,
     seen: Arc<Catalog>,
@@ -23,10 +26,14 @@ pub struct Snapshot {
 
 impl Snapshot {
     #[must_use]
-    pub fn of(published: Arc<ArcSwap<Catalog>>, config: BrokerConfig) -> Self {
+    pub fn of(
+        published: Arc<ArcSwap<Catalog>>,
+        registry: Arc<Registry>,
+        config: BrokerConfig,
+    ) -> Self {
         let seen = published.load_full();
         let current = current(&config, &seen);
-        Self { published, config, seen, revision: 1, current }
+        Self { published, registry, config, seen, revision: 1, current }
     }
 
     /// Takes the catalog that is published now. The one before is held until then, so that no
@@ -61,6 +68,11 @@ impl Cluster for Snapshot {
 
     fn each_topic(&self, visit: &mut dyn FnMut(&TopicInfo)) {
         self.seen.topics().for_each(|topic| visit(&info(topic)));
+    }
+
+    fn visible_end(&self, topic: Uuid, partition: i32) -> Option<i64> {
+        let served = self.registry.get(TopicPartition::new(topic, partition))?;
+        Some(served.view.high_watermark())
     }
 
     fn group_settings(&self, group: &str) -> GroupSettings {

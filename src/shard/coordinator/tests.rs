@@ -191,7 +191,7 @@ impl Rig {
         let mut host = Host::new(Hosting {
             env: env(Arc::clone(&clock), 1),
             metrics: Arc::default(),
-            cluster: Snapshot::of(catalog, BrokerConfig::default()),
+            cluster: Snapshot::of(catalog, Arc::default(), BrokerConfig::default()),
             codec: Codec::None,
             make: Box::new(Counter::default),
         });

@@ -128,6 +128,12 @@ impl Consumer {
         }
     }
 
+    /// The group's epoch: it rises with every change of members or what they subscribe to.
+    #[must_use]
+    pub const fn epoch(&self) -> i32 {
+        self.epoch.epoch
+    }
+
     /// Members.
     #[must_use]
     pub fn len(&self) -> usize {

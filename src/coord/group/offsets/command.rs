@@ -23,6 +23,8 @@ pub enum Command {
     DeleteGroup(String),
     /// From the host: these topics are no more, and nor are offsets in them.
     TopicsDeleted(Arc<[TopicInfo]>),
+    /// Moves one offset on, past a record that an operator took out of the way.
+    Move(Move),
     /// All committed offsets of all groups, for lag.
     List,
 }
@@ -34,6 +36,7 @@ pub enum Reply {
     Delete(Result<ByTopic<Outcome>, Code>),
     DeleteGroup(Result<(), Code>),
     TopicsDeleted,
+    Move(Result<Moved, Code>),
     List(Vec<Listed>),
 }
 
@@ -94,6 +97,27 @@ pub struct Committed {
 pub struct Delete {
     pub group: String,
     pub topics: ByTopic<i32>,
+}
+
+/// One committed offset, and where it is to be.
+#[derive(Clone, Debug)]
+pub struct Move {
+    pub group: String,
+    pub topic: Arc<str>,
+    pub partition: i32,
+    /// Where it must be now.
+    pub from: i64,
+    pub to: i64,
+}
+
+/// What became of a [`Move`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moved {
+    Done,
+    /// The group has members, who would not see it.
+    NotYet,
+    /// The offset is not where it was.
+    Elsewhere,
 }
 
 /// The committed offsets of one group, by partition.

@@ -8,6 +8,7 @@ mod command;
 mod expiry;
 mod room;
 mod rules;
+pub mod stuck;
 #[cfg(test)]
 mod tests;
 
@@ -22,17 +23,19 @@ use crate::coord::cluster::TopicInfo;
 use crate::coord::machine::Caller;
 
 pub use command::{
-    ByTopic, Command, Commit, CommitPartition, Committed, Delete, Fetch, Fetched, Listed, Outcome,
-    Reply,
+    ByTopic, Command, Commit, CommitPartition, Committed, Delete, Fetch, Fetched, Listed, Move,
+    Moved, Outcome, Reply,
 };
 pub use expiry::expire;
 use room::Room;
+use stuck::Beginnings;
 
 /// The committed offsets of a group.
 #[derive(Debug, Default)]
 pub struct Offsets {
     /// No topic is here without a partition.
     by_topic: BTreeMap<Arc<str>, BTreeMap<i32, OffsetValue>>,
+    beginnings: Beginnings,
 }
 
 impl Offsets {
@@ -55,15 +58,23 @@ impl Offsets {
         self.by_topic.iter().flat_map(of_topic)
     }
 
+    /// What the group's generations began with.
+    #[must_use]
+    pub const fn beginnings(&self) -> &Beginnings {
+        &self.beginnings
+    }
+
     fn set(&mut self, topic: Arc<str>, partition: i32, value: OffsetValue) {
+        self.beginnings.moved(&topic, partition, Some(value.offset));
         self.by_topic.entry(topic).or_default().insert(partition, value);
     }
 
-    fn remove(&mut self, topic: &str, partition: i32) {
-        if let Some(partitions) = self.by_topic.get_mut(topic) {
+    fn remove(&mut self, topic: &Arc<str>, partition: i32) {
+        self.beginnings.moved(topic, partition, None);
+        if let Some(partitions) = self.by_topic.get_mut(&**topic) {
             partitions.remove(&partition);
             if partitions.is_empty() {
-                self.by_topic.remove(topic);
+                self.by_topic.remove(&**topic);
             }
         }
     }
@@ -73,7 +84,14 @@ impl Offsets {
 pub fn handle(groups: &mut GroupMap, cx: &mut Cx<'_>, caller: Caller, command: Command) {
     let reply = match command {
         Command::Commit(request) => Reply::Commit(commit(groups, cx, request)),
-        Command::Fetch(request) => Reply::Fetch(fetch(groups, cx, &request)),
+        Command::Fetch(request) => {
+            let found = fetch(groups, cx, &request);
+            if let Ok(found) = &found {
+                note_beginnings(groups, cx, &request.group, found);
+            }
+            Reply::Fetch(found)
+        }
+        Command::Move(request) => Reply::Move(move_on(groups, cx, request)),
         Command::Delete(request) => Reply::Delete(delete(groups, cx, request)),
         Command::DeleteGroup(group) => Reply::DeleteGroup(delete_group(groups, cx, &group)),
         Command::TopicsDeleted(topics) => {
@@ -196,6 +214,46 @@ fn fetch(groups: &GroupMap, cx: &Cx<'_>, request: &Fetch) -> Result<ByTopic<Fetc
         (Arc::clone(topic), found.collect())
     };
     Ok(topics.iter().map(of_topic).collect())
+}
+
+/// Notes what a generation of a group with members begins with, where there is more to read.
+fn note_beginnings(groups: &mut GroupMap, cx: &Cx<'_>, id: &str, found: &ByTopic<Fetched>) {
+    let Some(group) = groups.get_mut(id) else { return };
+    let Some(generation) = rules::generation(group) else { return };
+    for (topic, partitions) in found {
+        let Some(info) = cx.moment.cluster.topic(topic) else { continue };
+        for fetched in partitions {
+            let Some(Committed { offset, .. }) = fetched.committed else { continue };
+            let end = cx.moment.cluster.visible_end(info.id, fetched.partition);
+            if end.is_some_and(|end| offset < end) {
+                let beginnings = &mut group.offsets.beginnings;
+                beginnings.note(topic, fetched.partition, offset, generation, cx.moment.wall_ms);
+            }
+        }
+    }
+}
+
+/// Moves a committed offset that is still where the operator saw it, of a group without members.
+fn move_on(groups: &mut GroupMap, cx: &mut Cx<'_>, request: Move) -> Result<Moved, Code> {
+    let group = groups.get(&request.group).ok_or(Code::GroupIdNotFound)?;
+    let Some(value) = group.offsets.get(&request.topic, request.partition) else {
+        return Ok(Moved::Elsewhere);
+    };
+    if value.offset != request.from {
+        return Ok(Moved::Elsewhere);
+    }
+    if !rules::is_empty(group) {
+        return Ok(Moved::NotYet);
+    }
+    let value = OffsetValue {
+        offset: request.to,
+        leader_epoch: -1,
+        committed_ms: cx.moment.wall_ms,
+        ..value.clone()
+    };
+    let (group, topic, partition) = (Arc::clone(&group.id), request.topic, request.partition);
+    cx.store(groups, Record::Offset(OffsetRecord { group, topic, partition, value: Some(value) }));
+    Ok(Moved::Done)
 }
 
 fn all(offsets: &Offsets, cx: &Cx<'_>) -> ByTopic<Fetched> {

@@ -25,6 +25,24 @@ pub(super) fn check_commit(
     classic::check_commit(group, cx, &commit.member_id, instance_id, commit.generation)
 }
 
+/// The generation or epoch of a group that has members.
+pub(super) fn generation(group: &Group) -> Option<i32> {
+    match &group.kind {
+        Kind::Classic(classic) if !is_idle(classic) => Some(classic.generation()),
+        Kind::Consumer(consumer) if !consumer.is_empty() => Some(consumer.epoch()),
+        _ => None,
+    }
+}
+
+/// Whether a group has no members.
+pub(super) fn is_empty(group: &Group) -> bool {
+    match &group.kind {
+        Kind::Simple => true,
+        Kind::Classic(classic) => is_idle(classic),
+        Kind::Consumer(consumer) => consumer.is_empty(),
+    }
+}
+
 /// Whether offsets may be deleted at all. Only consumers say which topics they still read.
 pub(super) fn check_delete(group: &Group) -> Result<(), Code> {
     match &group.kind {

@@ -38,6 +38,10 @@ impl Cluster for Counting {
         visit(&self.0);
     }
 
+    fn visible_end(&self, _: Uuid, _: i32) -> Option<i64> {
+        None
+    }
+
     fn group_settings(&self, _: &str) -> settings::GroupSettings {
         self.1.set(self.1.get() + 1);
         settings::GroupSettings::resolve(&Default::default(), &Default::default())
