@@ -13,6 +13,7 @@ pub mod coord;
 pub mod delay;
 pub mod log;
 pub mod ops;
+pub mod retry;
 pub mod server;
 pub mod shard;
 pub mod sim;

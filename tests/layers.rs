@@ -11,7 +11,7 @@ use source::{Source, rust_files};
 const RANKS: [&[&str]; 8] = [
     &["base"],
     &["wire", "store"],
-    &["catalog", "coord", "delay", "access"],
+    &["catalog", "coord", "delay", "retry", "access"],
     &["log"],
     &["shard"],
     &["api"],
