@@ -28,7 +28,9 @@ use crate::base::ids::{TopicPartition, Uuid};
 
 pub use decide::{CheckConfigs, Command, NewPartitions, NewTopic, Policy, TopicKey, decide};
 pub use edit::{ConfigEdit, KeyEdit, ListEdit};
-pub use names::{check_topic_name, is_internal};
+pub use names::is_internal;
+
+pub use crate::base::topic_name::check_topic_name;
 
 /// Configs that differ from their defaults, by Kafka's key.
 pub type Configs = BTreeMap<String, String>;

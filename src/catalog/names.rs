@@ -1,11 +1,10 @@
-//! What a topic may be called. A name becomes a directory name, so nothing else may reach a path.
+//! Names of topics beyond what `base::topic_name` asks of each by itself: which are the brokers'
+//! own, and which collide.
 
 use std::sync::Arc;
 
 use crate::base::fault::{Code, Fault};
-
-/// Room for `-<partition>` and `.<uuid>-delete` in a file name of 255 bytes is Kafka's reason.
-const MAX_NAME_BYTES: usize = 249;
+use crate::base::topic_name::check_topic_name;
 
 /// Topics that brokers alone write to. Source: Kafka 4.3, `Topic`.
 const INTERNAL: [&str; 3] = ["__consumer_offsets", "__share_group_state", "__transaction_state"];
@@ -17,26 +16,6 @@ const CLUSTER_METADATA: &str = "__cluster_metadata";
 #[must_use]
 pub fn is_internal(name: &str) -> bool {
     INTERNAL.contains(&name)
-}
-
-/// Kafka's rules: 1 to 249 of `[a-zA-Z0-9._-]`, and neither `.` nor `..`.
-///
-/// # Errors
-/// INVALID_TOPIC_EXCEPTION that says which rule is broken.
-pub fn check_topic_name(name: &str) -> Result<(), Fault> {
-    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-    let why = if name.is_empty() {
-        "the empty string is not allowed".to_owned()
-    } else if name == "." || name == ".." {
-        format!("'{name}' is not allowed")
-    } else if name.len() > MAX_NAME_BYTES {
-        format!("it has {} bytes, the limit is {MAX_NAME_BYTES}", name.len())
-    } else if !name.bytes().all(legal) {
-        format!("'{name}' has characters other than ASCII letters and digits, '.', '_' and '-'")
-    } else {
-        return Ok(());
-    };
-    Err(Fault::with(Code::InvalidTopicException, format!("Topic name is invalid: {why}")))
 }
 
 /// As [`check_topic_name`], for a topic that a client wants to create.

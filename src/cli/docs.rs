@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use crate::base::settings::{Spec, broker_keys, group_key, group_keys, topic_keys};
+use crate::base::settings::{Spec, broker_keys, group_key, group_keys, role_keys, topic_keys};
 
 use super::args::Format;
 
@@ -17,7 +17,7 @@ pub(super) fn render(format: Format) -> String {
         Format::Text => sections(text),
         Format::Markdown => sections(markdown),
         Format::Json => {
-            let topic: Vec<Value> = topic_keys().iter().map(json).collect();
+            let topic: Vec<Value> = topic().map(json).collect();
             let broker: Vec<Value> = broker_keys().into_iter().map(json).collect();
             let group: Vec<Value> = group_keys().iter().map(json).collect();
             format!("{:#}\n", json!({ "broker": broker, "topic": topic, "group": group }))
@@ -26,11 +26,16 @@ pub(super) fn render(format: Format) -> String {
 }
 
 fn sections(section: fn(&str, &[&Spec]) -> String) -> String {
-    let topic: Vec<&Spec> = topic_keys().iter().collect();
+    let topic: Vec<&Spec> = topic().collect();
     let group: Vec<&Spec> = group_keys().iter().collect();
     [("Broker keys", broker_keys()), ("Topic keys", topic), ("Group keys", group)]
         .map(|(title, keys)| section(title, &keys))
         .join("\n")
+}
+
+/// What a topic may have, and what the broker tells of it.
+fn topic() -> impl Iterator<Item = &'static Spec> {
+    topic_keys().iter().chain(role_keys())
 }
 
 fn text(title: &str, keys: &[&Spec]) -> String {

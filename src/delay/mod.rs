@@ -7,7 +7,6 @@ pub mod clock;
 pub mod command;
 pub mod copies;
 pub mod decide;
-pub mod headers;
 pub mod ids;
 pub mod key;
 pub mod note;
@@ -17,6 +16,8 @@ pub mod release;
 pub mod replay;
 pub mod rules;
 pub mod state;
-pub mod value;
 pub mod victim;
 pub mod window;
+
+pub use crate::base::headers;
+pub use crate::base::headers::value;

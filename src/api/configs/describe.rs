@@ -164,7 +164,7 @@ pub(in crate::api) const fn source_number(source: Source) -> i8 {
 const fn type_number(spec: &Spec) -> i8 {
     match spec.kind {
         Kind::Boolean => 1,
-        Kind::String | Kind::Enum(_) => 2,
+        Kind::String | Kind::TopicName | Kind::Enum(_) => 2,
         Kind::Int(_) => 3,
         Kind::Long(_) => 5,
         Kind::Double { .. } => 6,

@@ -2,7 +2,8 @@
 
 use super::layers::{BrokerConfig, Entry, Overrides, Source};
 use super::spec::{Spec, Update};
-use super::{broker_key, broker_keys, group_keys, topic_keys};
+use super::{broker_key, broker_keys, group_keys, role_keys, topic_keys};
+use crate::base::role::Role;
 
 /// One key with what is in force for it.
 #[derive(Clone, Debug)]
@@ -22,6 +23,22 @@ pub struct Described {
 pub fn describe_topic_defaults(broker: &BrokerConfig) -> Vec<Described> {
     let describe = |spec| owned(spec, broker.of_topic_key(spec, &Overrides::new()));
     topic_keys().iter().map(describe).collect()
+}
+
+/// What a topic's role shows of itself.
+#[must_use]
+pub fn describe_role(role: &Role) -> Vec<Described> {
+    let describe = |spec: &'static Spec| {
+        let value = role.config(spec.name)?;
+        Some(Described {
+            synonyms: vec![Entry::own(spec.name, &value, Source::Topic)],
+            value: Some(value),
+            source: Source::Topic,
+            read_only: true,
+            spec,
+        })
+    };
+    role_keys().iter().filter_map(describe).collect()
 }
 
 /// Every group key of a group with these configs.

@@ -4,6 +4,7 @@
 //! Ranges are Kafka's; those that hold between keys are checked in `group`. Where Kafka takes a
 //! negative session time-out or delay, which means nothing, the range here begins at zero.
 
+use super::retry_keys;
 use super::spec::{Spec, same};
 
 /// Kafka takes these in any case; a value is kept as it was written.
@@ -206,4 +207,11 @@ pub(super) const GROUP_KEYS: &[Spec] = &[
         "Milliseconds without a heartbeat after which a member is taken out of the group.",
     )
     .from(&[same("group.consumer.session.timeout.ms")]),
+    retry_keys::GROUP_COPY,
+    retry_keys::GROUP_TOPIC,
+    retry_keys::GROUP_INITIAL,
+    retry_keys::GROUP_JITTER,
+    retry_keys::GROUP_MAX,
+    retry_keys::GROUP_MULTIPLIER,
+    retry_keys::GROUP_MAX_ATTEMPTS,
 ];

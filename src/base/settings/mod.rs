@@ -1,7 +1,7 @@
 //! Settings: one declarative table of broker and topic keys, and everything made from it.
 //!
-//! `spec` says what a row is; `broker_keys`, `log_keys`, `group_keys`, `delay_keys` and `topic_keys`
-//! are the table. `load` reads flags, overrides, environment and file into a [`BrokerConfig`], the layered text values
+//! `spec` says what a row is; `broker_keys`, `log_keys`, `group_keys`, `delay_keys`, `retry_keys`
+//! and `topic_keys` are the table. `load` reads flags, overrides, environment and file into a [`BrokerConfig`], the layered text values
 //! that `DescribeConfigs` shows; [`Settings`] and [`TopicSettings`] are the typed values that the
 //! broker works with. All of it is plain data handed down by value: nothing here is global state.
 
@@ -20,6 +20,9 @@ mod listeners;
 mod load;
 mod log_keys;
 mod properties;
+mod retry;
+mod retry_keys;
+mod role_keys;
 mod spec;
 mod suggest;
 mod topic;
@@ -34,7 +37,8 @@ pub use cleaner::CleanerSettings;
 pub use connections::ConnectionSettings;
 pub use delay::{DelaySettings, DelayStoreSettings, ReleaseRate};
 pub use describe::{
-    Described, describe_broker, describe_dynamic_default, describe_group, describe_topic_defaults,
+    Described, describe_broker, describe_dynamic_default, describe_group, describe_role,
+    describe_topic_defaults,
 };
 pub use group::{
     Assignor, ClassicGroupSettings, ConsumerGroupSettings, GroupCoordinatorSettings, GroupSettings,
@@ -43,6 +47,7 @@ pub use group::{
 pub use layers::{BrokerConfig, Entry, Overrides, Source};
 pub use listeners::{Address, Listener};
 pub use load::{Given, Loaded, load};
+pub use retry::RetrySettings;
 pub use spec::{Importance, Kind, Range, Spec, Synonym, Update};
 pub use suggest::closest;
 pub use topic::{CompressionType, TopicSettings, validate_topic_config, validate_topic_configs};
@@ -92,6 +97,12 @@ pub fn topic_keys() -> &'static [Spec] {
     topic_keys::TOPIC_KEYS
 }
 
+/// Every topic config that only the broker sets, in alphabetical order.
+#[must_use]
+pub fn role_keys() -> &'static [Spec] {
+    role_keys::ROLE_KEYS
+}
+
 /// Every key of a group's own configs, in alphabetical order.
 #[must_use]
 pub fn group_keys() -> &'static [Spec] {
@@ -130,6 +141,7 @@ fn all_broker_keys() -> impl Iterator<Item = &'static Spec> {
         log_keys::LOG_KEYS,
         group_keys::COORDINATOR_KEYS,
         delay_keys::DELAY_KEYS,
+        retry_keys::RETRY_KEYS,
     ];
     tables.into_iter().flatten()
 }

@@ -28,6 +28,8 @@ pub enum Kind {
         max: f64,
     },
     String,
+    /// A string that is empty or a legal topic name.
+    TopicName,
     /// Comma-separated; an empty `allowed` admits any entry.
     List {
         allowed: &'static [&'static str],
@@ -177,6 +179,14 @@ impl Spec {
         Self::new(name, Kind::String, Some(default), doc)
     }
 
+    pub(super) const fn topic_name(
+        name: &'static str,
+        default: &'static str,
+        doc: &'static str,
+    ) -> Self {
+        Self::new(name, Kind::TopicName, Some(default), doc)
+    }
+
     pub(super) const fn list(name: &'static str, default: &'static str, doc: &'static str) -> Self {
         Self::new(name, Kind::List { allowed: &[] }, Some(default), doc)
     }
@@ -276,7 +286,7 @@ impl Spec {
             Kind::Int(_) => "int",
             Kind::Long(_) => "long",
             Kind::Double { .. } => "double",
-            Kind::String | Kind::Enum(_) => "string",
+            Kind::String | Kind::TopicName | Kind::Enum(_) => "string",
             Kind::List { .. } | Kind::ThrottledReplicas | Kind::HeaderAliases => "list",
         }
     }

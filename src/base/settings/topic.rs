@@ -3,7 +3,7 @@
 use super::delay::DelaySettings;
 use super::layers::{BrokerConfig, Overrides, Reader};
 use super::value::BadValue;
-use super::{SettingsError, closest, shown, topic_key, topic_keys};
+use super::{SettingsError, closest, role_keys, shown, topic_key, topic_keys};
 
 /// Codec of stored batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,8 +102,12 @@ fn compression(read: &Reader) -> (CompressionType, Option<i32>) {
 /// Checks one topic config by itself.
 ///
 /// # Errors
-/// An unknown key, or a value that its key does not admit (Kafka: INVALID_CONFIG).
+/// An unknown key, one that only the broker sets, or a value that its key does not admit (Kafka:
+/// INVALID_CONFIG).
 pub fn validate_topic_config(name: &str, value: &str) -> Result<(), SettingsError> {
+    if role_keys().iter().any(|spec| spec.name == name) {
+        return Err(SettingsError::Refused(format!("{name} is set by the broker alone")));
+    }
     let Some(spec) = topic_key(name) else {
         return Err(SettingsError::Unknown {
             what: "topic config",

@@ -5,6 +5,7 @@
 
 use super::delay::{ALIAS_TARGETS, are_aliases};
 use super::spec::{Kind, Range};
+use crate::base::topic_name::is_legal;
 
 /// A checked value.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +38,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Result<Value, String> {
             text.parse().ok().filter(|v: &f64| *v >= min && *v <= max).map(Value::Double)
         }
         Kind::String => Some(Value::Text(text.into())),
+        Kind::TopicName => (text.is_empty() || is_legal(text)).then(|| Value::Text(text.into())),
         Kind::Enum(words) => words.contains(&text).then(|| Value::Text(text.into())),
         Kind::List { allowed } => list(text)
             .filter(|entries| {
@@ -85,6 +87,7 @@ pub(super) fn expectation(kind: Kind) -> String {
         Kind::Double { min, max: f64::MAX } => format!("a number, {min} or more"),
         Kind::Double { min, max } => format!("a number from {min} to {max}"),
         Kind::String => "text".into(),
+        Kind::TopicName => "a topic's name, or empty".into(),
         Kind::Enum(words) => format!("one of {}", words.join(", ")),
         Kind::List { allowed: [] } => "a comma-separated list".into(),
         Kind::List { allowed } => format!("a comma-separated list of {}", allowed.join(", ")),

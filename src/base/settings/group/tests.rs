@@ -1,4 +1,4 @@
-use super::super::{Settings, Source, describe_group};
+use super::super::{Described, RetrySettings, Settings, Source, describe_group};
 use super::*;
 
 fn map(pairs: &[(&str, &str)]) -> Overrides {
@@ -102,8 +102,12 @@ fn what_is_set_for_all_brokers_reaches_groups_without_a_value_of_their_own() {
 fn a_group_is_described_with_its_own_value_first() {
     let own = map(&[("consumer.session.timeout.ms", "50000")]);
     let all = describe_group(&BrokerConfig::default(), &own);
-    let shown: Vec<_> =
-        all.iter().map(|d| (d.spec.name, d.value.as_deref().unwrap(), d.source)).collect();
+    let of_members = |d: &&Described| d.spec.name.starts_with("consumer.");
+    let shown: Vec<_> = all
+        .iter()
+        .filter(of_members)
+        .map(|d| (d.spec.name, d.value.as_deref().unwrap(), d.source))
+        .collect();
     assert_eq!(
         shown,
         [
@@ -114,4 +118,43 @@ fn a_group_is_described_with_its_own_value_first() {
     );
     let synonyms: Vec<_> = all[2].synonyms.iter().map(|e| e.key).collect();
     assert_eq!(synonyms, ["consumer.session.timeout.ms", "group.consumer.session.timeout.ms"]);
+}
+
+#[test]
+fn a_group_has_its_own_retries_over_those_of_the_broker() {
+    let defaults = RetrySettings::resolve(&Overrides::new(), &BrokerConfig::default());
+    let expected = RetrySettings {
+        max_attempts: 16,
+        backoff_initial_ms: 10_000,
+        backoff_multiplier: 2.0,
+        backoff_max_ms: 7_200_000,
+        backoff_jitter: 0.1,
+        dead_letter_topic: None,
+        dead_letter_has_record: true,
+    };
+    assert_eq!(defaults, expected);
+    let dynamic_default = map(&[("retry.max.attempts", "3"), ("retry.backoff.jitter", "0")]);
+    let config = BrokerConfig { dynamic_default, ..BrokerConfig::default() };
+    let own = map(&[("retry.max.attempts", "5"), ("errors.deadletterqueue.topic.name", "morgue")]);
+    let settings = RetrySettings::resolve(&own, &config);
+    let dead_letter_topic = Some("morgue".to_owned());
+    let expected =
+        RetrySettings { max_attempts: 5, backoff_jitter: 0.0, dead_letter_topic, ..expected };
+    assert_eq!(settings, expected);
+}
+
+#[test]
+fn retries_are_checked_when_they_are_set() {
+    assert_eq!(check(&[("retry.max.attempts", "0"), ("retry.backoff.multiplier", "1")]), Ok(()));
+    assert_eq!(check(&[("errors.deadletterqueue.topic.name", "")]), Ok(()));
+    for (key, value) in [
+        ("retry.max.attempts", "-1"),
+        ("retry.backoff.multiplier", "0.9"),
+        ("retry.backoff.jitter", "1.1"),
+        ("retry.backoff.initial.ms", "10s"),
+        ("errors.deadletterqueue.topic.name", "no such/name"),
+        ("errors.deadletterqueue.copy.record.enable", "maybe"),
+    ] {
+        assert!(check(&[(key, value)]).unwrap_err().contains(key), "{key}={value}");
+    }
 }

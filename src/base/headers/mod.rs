@@ -4,6 +4,8 @@
 //! that is delivered; on a produced record they say nothing and are stored as sent, because
 //! Streams and MirrorMaker forward headers.
 
+pub mod value;
+
 /// Every name of the family begins like this, in any case.
 pub const FAMILY: &[u8] = b"klamm.";
 
