@@ -3,7 +3,6 @@
 
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +24,7 @@ use crate::base::settings::{
 };
 use crate::catalog::{Catalog, Change, Command, NewTopic, Policy, Topic};
 use crate::coord::group::Groups as Coordinator;
+use crate::coord::group::roster::Roster;
 use crate::log::cache::LogStore;
 use crate::shard::Shards;
 use crate::shard::coordinator::Hosting;
@@ -32,8 +32,9 @@ use crate::shard::coordinator::cluster::Snapshot;
 use crate::shard::delay::DelayShared;
 use crate::shard::failed::Failed;
 use crate::shard::host::{Defaults, Host};
-use crate::shard::metadata::{Metadata, PartitionHost, Store};
+use crate::shard::metadata::{Metadata, Opening, PartitionHost, Store};
 use crate::shard::producer_ids::ProducerIds;
+use crate::shard::retry::steward::Steward;
 use crate::shard::worker::{Shard, ShardDeps};
 use crate::store::memory::MemoryFiles;
 use crate::store::meta::MemoryMeta;
@@ -49,16 +50,12 @@ pub(super) const DEFAULT_PARTITIONS: i32 = 3;
 struct InternalOnly(Host);
 
 impl PartitionHost for InternalOnly {
-    fn open(
-        &self,
-        catalog: &Catalog,
-        topics: &[(Arc<Topic>, Range<i32>)],
-    ) -> Vec<Result<(), Fault>> {
-        let one = |topic: &(Arc<Topic>, Range<i32>)| match topic.0.is_internal() {
-            true => self.0.open(catalog, std::slice::from_ref(topic)).remove(0),
+    fn open(&self, catalog: &Catalog, openings: &[Opening]) -> Vec<Result<(), Fault>> {
+        let one = |opening: &Opening| match opening.iter().any(|(topic, _)| topic.is_internal()) {
+            true => self.0.open(catalog, std::slice::from_ref(opening)).remove(0),
             false => Ok(()),
         };
-        topics.iter().map(one).collect()
+        openings.iter().map(one).collect()
     }
 
     fn remove(&self, _: &Topic) -> Result<(), Fault> {
@@ -80,7 +77,7 @@ fn defaults(config: BrokerConfig) -> Defaults {
 
 /// A shard that coordinates groups over a disk in memory; endpoints that need other partitions
 /// are tested over real sockets.
-fn one_shard(store: &Store) -> (Arc<Shards>, LogStore) {
+fn one_shard(store: &Store, roster: Arc<Roster>) -> (Arc<Shards>, LogStore) {
     let env = env(ScriptedClock::at(0), 7);
     let deps = ShardDeps {
         env: env.clone(),
@@ -104,7 +101,7 @@ fn one_shard(store: &Store) -> (Arc<Shards>, LogStore) {
             BrokerConfig::default(),
         ),
         codec: Codec::None,
-        make: Box::new(|| Coordinator::new(Arc::default())),
+        make: Box::new(move |tp| Coordinator::listed(Arc::default(), roster.pen(tp.partition))),
     };
     let mut shard = Shard::new(0, deps);
     shard.coordinate_groups(hosting);
@@ -143,7 +140,8 @@ impl Kit {
                 move |configs| validate_group_configs(configs, &config).map_err(|e| e.to_string())
             }),
         };
-        let (shards, files) = one_shard(&store);
+        let roster = Arc::<Roster>::default();
+        let (shards, files) = one_shard(&store, Arc::clone(&roster));
         let host = InternalOnly(Host {
             shards: Arc::clone(&shards),
             store: files,
@@ -156,6 +154,11 @@ impl Kit {
             metrics: Arc::default(),
             node: Node { node_id: NODE.0, cluster_id: "MkU3OEVBNTcwNTJENDM2Qg".to_owned() },
             groups: Groups::new(Arc::clone(&shards), Arc::clone(&metadata)),
+            steward: Arc::new(Steward::new(
+                env(ScriptedClock::at(0), 8),
+                Arc::clone(&metadata),
+                roster,
+            )),
             shards,
             all_topics: Default::default(),
             producer_ids: ProducerIds::new(Arc::new(MemoryMeta::new())),

@@ -39,6 +39,7 @@ use crate::shard::Shards;
 use crate::shard::host::Defaults;
 use crate::shard::metadata::Metadata;
 use crate::shard::producer_ids::ProducerIds;
+use crate::shard::retry::steward::Steward;
 use crate::wire::{bounds, request};
 use connection::Connection;
 use endpoint::{Cx, Row};
@@ -66,6 +67,8 @@ pub struct Services {
     pub shards: Arc<Shards>,
     /// The way to the group coordinators.
     pub groups: Groups,
+    /// Topics of retries and dead letters.
+    pub steward: Arc<Steward>,
     pub producer_ids: ProducerIds,
     pub sessions: Sessions,
     /// What the broker was started with, and what topics inherit from it.

@@ -11,6 +11,7 @@ use crate::base::metrics::Metrics;
 use crate::base::settings::{BrokerConfig, CompressionType, GroupCoordinatorSettings, Settings};
 use crate::catalog::Catalog;
 use crate::coord::group::Groups;
+use crate::coord::group::roster::Roster;
 use crate::coord::group::settings::{GroupSettings, Migration};
 use crate::shard::coordinator::Hosting;
 use crate::shard::coordinator::cluster::Snapshot;
@@ -25,6 +26,7 @@ pub fn hosting(
     metrics: &Arc<Metrics>,
     catalog: Arc<ArcSwap<Catalog>>,
     registry: Arc<Registry>,
+    roster: Arc<Roster>,
 ) -> Hosting<Groups> {
     let groups = Arc::new(group_settings(&settings.groups));
     Hosting {
@@ -38,7 +40,7 @@ pub fn hosting(
             CompressionType::Lz4 => Codec::Lz4,
             CompressionType::Zstd => Codec::Zstd,
         },
-        make: Box::new(move || Groups::new(Arc::clone(&groups))),
+        make: Box::new(move |tp| Groups::listed(Arc::clone(&groups), roster.pen(tp.partition))),
     }
 }
 

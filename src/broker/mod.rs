@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 
 use crate::api::connection::ListenerInfo;
 use crate::api::fetch::session::Sessions;
@@ -34,6 +35,8 @@ use crate::server::{Caps, CapsNow, Limits, Listener, Server};
 use crate::shard::Shards;
 use crate::shard::failed::Failed;
 use crate::shard::producer_ids::ProducerIds;
+use crate::shard::retry::steward::Steward;
+use crate::shard::retry::trim::Trimmer;
 use crate::store::lock::DirLock;
 use status::Status;
 use storage::Storage;
@@ -137,6 +140,8 @@ async fn serve(start: &Start, open_files: Option<u64>) -> Exit {
 struct Running {
     server: Server,
     http: Vec<HttpServer>,
+    /// Work of the broker's own, which may end at any moment.
+    chores: JoinSet<()>,
 }
 
 impl Running {
@@ -159,7 +164,11 @@ impl Running {
         let api = Api::new(Arc::new(services(settings, env, status, storage)));
         let server = Server::start(listeners, limits, api, Arc::clone(&status.metrics));
         status.serving(storage, server.gauges());
-        let running = Self { server, http };
+        let mut chores = JoinSet::new();
+        let trimmer = Trimmer::new(Arc::clone(&storage.shards), Arc::clone(&storage.metadata));
+        let every = u64::try_from(settings.retention_check_interval_ms).unwrap_or(u64::MAX);
+        chores.spawn(trimmer.run(Duration::from_millis(every)));
+        let running = Self { server, http, chores };
         running.announce(settings, storage).map_err(|error| format!("standard output: {error}"))?;
         Ok(running)
     }
@@ -181,11 +190,12 @@ impl Running {
     }
 
     /// Serves until a signal or a failure, then lets begun requests finish.
-    async fn until_stopped(self, mut signals: Signals, stopping: &Notify, shards: &Shards) {
+    async fn until_stopped(mut self, mut signals: Signals, stopping: &Notify, shards: &Shards) {
         tokio::select! {
             signal = signals.next() => tracing::info!(signal, "stopping"),
             () = stopping.notified() => {}
         }
+        self.chores.shutdown().await;
         shards.resign();
         let cut = self.server.stop(STOP_GRACE).await;
         if cut > 0 {
@@ -227,6 +237,11 @@ fn services(settings: &Settings, env: &Env, status: &Status, storage: &Storage) 
         metadata: Arc::clone(&storage.metadata),
         shards: Arc::clone(&storage.shards),
         groups: Groups::new(Arc::clone(&storage.shards), Arc::clone(&storage.metadata)),
+        steward: Arc::new(Steward::new(
+            env.clone(),
+            Arc::clone(&storage.metadata),
+            Arc::clone(&storage.roster),
+        )),
         all_topics: Default::default(),
         producer_ids: ProducerIds::new(Arc::clone(&storage.meta)),
         sessions: Sessions::new(slots),

@@ -174,7 +174,7 @@ fn open_all(
         let opening = defaults.opening(catalog, topic, &config);
         for partition in 0..topic.partitions {
             let tp = TopicPartition::new(topic.id, partition);
-            let shard = place(topic.id, partition, work.len());
+            let shard = place(topic.placed_as(), partition, work.len());
             work[shard].push(opening.of(tp));
         }
     }
@@ -237,7 +237,8 @@ fn replay(shards: &mut [Shard], replay: &mut Replay, aside: &Aside<'_>) -> io::R
         let commit = commit?;
         done.commits += 1;
         for row in &commit.rows {
-            let shard = place(row.tp.topic_id, row.tp.partition, shards.len());
+            let placed_as = aside.catalog.placed_as(row.tp.topic_id);
+            let shard = place(placed_as, row.tp.partition, shards.len());
             match put_back(&mut shards[shard], row)? {
                 Some(true) => done.appended += 1,
                 Some(false) => {}
@@ -261,7 +262,8 @@ impl Aside<'_> {
     fn put_back(&self, shards: &mut [Shard]) -> io::Result<Vec<Kept>> {
         let mut placed = Vec::new();
         for kept in unplaced::load(self.files, self.data_dir)? {
-            let shard = place(kept.tp.topic_id, kept.tp.partition, shards.len());
+            let placed_as = self.catalog.placed_as(kept.tp.topic_id);
+            let shard = place(placed_as, kept.tp.partition, shards.len());
             let is_gone = self.catalog.topic_by_id(kept.tp.topic_id).is_none();
             let there = shards[shard].put_back(kept.tp, &kept.batch);
             match there {

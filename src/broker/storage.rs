@@ -20,6 +20,7 @@ use crate::base::settings::{
     validate_topic_configs,
 };
 use crate::catalog::Policy;
+use crate::coord::group::roster::Roster;
 use crate::log::cache::LogStore;
 use crate::shard::Shards;
 use crate::shard::checkpointer::{self, Bell, CheckpointSettings, Checkpointer, Stop};
@@ -62,6 +63,8 @@ pub struct Storage {
     pub defaults: Defaults,
     pub failed: Failed,
     pub compaction: Arc<CompactionMetrics>,
+    /// Which groups there are.
+    pub roster: Arc<Roster>,
     threads: Threads,
     _lock: DirLock,
 }
@@ -228,6 +231,7 @@ fn start(
     let mut shards = recovered.shards;
     let all_served = recovered.unserved.is_empty();
     let store = store.with_offline(recovered.unserved);
+    let roster = Arc::<Roster>::default();
     for shard in &mut shards {
         shard.commit_through(commits.clone());
         let hosting = groups::hosting(
@@ -237,6 +241,7 @@ fn start(
             &metrics,
             store.snapshots(),
             Arc::clone(&registry),
+            Arc::clone(&roster),
         );
         shard.coordinate_groups(hosting);
     }
@@ -300,6 +305,7 @@ fn start(
         defaults,
         failed,
         compaction,
+        roster,
         threads,
         _lock: lock,
     })

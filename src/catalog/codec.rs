@@ -6,7 +6,7 @@
 //! | key | value, version 1 |
 //! |---|---|
 //! | `catalog` | nothing more: its revision fences writers, every change rewrites it |
-//! | `topics/<id>` | `name`, `partitions`, `created_at_start`, `configs` (object of strings) |
+//! | `topics/<id>` | `name`, `partitions`, `created_at_start`, `configs` (object of strings); with a role also `role`: `kind` (`retry`, `dlq`), `source_id`, `source`, and `group` unless it has none |
 //! | `deleted/<id>` | the same, of a topic whose files are not swept yet |
 //! | `broker-configs/cluster`, `broker-configs/<node id>` | `configs` |
 //! | `group-configs/<group id>` | `configs` |
@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{BrokerScope, Catalog, Change, Configs, Topic};
 use crate::base::ids::{TopicPartition, Uuid};
+use crate::base::role::{Role, RoleKind};
 use crate::store::{MetaWrite, Versioned};
 
 /// The key whose revision fences catalog writers.
@@ -69,6 +70,37 @@ struct TopicBody {
     partitions: i32,
     created_at_start: u32,
     configs: Configs,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    role: Option<RoleBody>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RoleBody {
+    kind: String,
+    source_id: String,
+    source: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    group: Option<String>,
+}
+
+impl RoleBody {
+    fn of(role: &Role) -> Self {
+        Self {
+            kind: role.kind.name().to_owned(),
+            source_id: role.source_id.to_string(),
+            source: role.source_name.to_string(),
+            group: role.group.as_deref().map(str::to_owned),
+        }
+    }
+
+    fn role(self) -> Option<Role> {
+        Some(Role {
+            source_id: Uuid::try_parse(&self.source_id).ok()?,
+            kind: RoleKind::named(&self.kind)?,
+            group: self.group.map(Arc::from),
+            source_name: self.source.into(),
+        })
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -112,9 +144,12 @@ fn get<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T, Unreadable> {
 #[must_use]
 pub fn writes(change: &Change) -> Vec<MetaWrite> {
     match change {
-        Change::TopicCreated(topic)
-        | Change::PartitionsAdded { topic, .. }
-        | Change::TopicConfigured(topic) => vec![put_topic(TOPICS, topic)],
+        Change::TopicCreated(topic) | Change::TopicConfigured(topic) => {
+            vec![put_topic(TOPICS, topic)]
+        }
+        Change::PartitionsAdded(grown) => {
+            grown.iter().map(|one| put_topic(TOPICS, &one.topic)).collect()
+        }
         Change::TopicDeleted(topic) => {
             vec![MetaWrite::Delete(topic_key(TOPICS, topic.id)), put_topic(DELETED, topic)]
         }
@@ -190,6 +225,7 @@ fn put_topic(prefix: &str, topic: &Topic) -> MetaWrite {
         partitions: topic.partitions,
         created_at_start: topic.created_at_start,
         configs: topic.configs.clone(),
+        role: topic.role.as_deref().map(RoleBody::of),
     };
     put(topic_key(prefix, topic.id), body)
 }
@@ -202,12 +238,15 @@ fn get_topic(key: &str, id: &str, value: &[u8]) -> Result<Topic, Unreadable> {
     if id.is_nil() || body.partitions < 1 {
         return Err(unreadable(format!("{} partitions", body.partitions)));
     }
+    let role = body.role.map(|role| role.role().ok_or_else(|| unreadable("its role".to_owned())));
+    let role = role.transpose()?.map(Arc::new);
     Ok(Topic {
         name: body.name.into(),
         id,
         partitions: body.partitions,
         created_at_start: body.created_at_start,
         configs: body.configs,
+        role,
     })
 }
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::edit::ConfigEdit;
 use super::names::check_new_topic_name;
-use super::{BrokerScope, Catalog, Change, Configs, Topic};
+use super::{BrokerScope, Catalog, Change, Configs, Grown, Topic, roles};
 use crate::base::fault::{Code, Fault};
 use crate::base::ids::Uuid;
+use crate::base::role::Role;
 
 /// Let the broker choose: number of partitions and replication factor in requests.
 const UNSET: i32 = -1;
@@ -51,6 +52,8 @@ pub struct NewTopic {
     pub assignments: Vec<(i32, Vec<i32>)>,
     /// As sent: a key may come twice, a value may be missing.
     pub configs: Vec<(String, Option<String>)>,
+    /// Of a topic that the broker needs, or that its name asks for.
+    pub role: Option<Arc<Role>>,
 }
 
 impl NewTopic {
@@ -64,6 +67,7 @@ impl NewTopic {
             replication_factor: -1,
             assignments: Vec::new(),
             configs: Vec::new(),
+            role: None,
         }
     }
 }
@@ -166,24 +170,36 @@ fn create_topic(catalog: &Catalog, policy: &Policy, new: &NewTopic) -> Result<Ch
         };
         configs.insert(key.clone(), value.clone());
     }
+    roles::complete(new, &mut configs);
     check_configs(&policy.check_topic_configs, &configs)?;
-    let partitions = if new.assignments.is_empty() {
-        placed_partitions(policy, new)?
-    } else {
-        assigned_partitions(catalog, new)?
-    };
-    check_limits(catalog, policy, partitions, partitions)?;
+    let partitions = partitions(catalog, policy, new)?;
+    check_limits(catalog, policy, partitions, u64::from(partitions.unsigned_abs()))?;
     Ok(Change::TopicCreated(Arc::new(Topic {
         name: new.name.as_str().into(),
         id: new.id,
         partitions,
         created_at_start: catalog.start,
         configs,
+        role: new.role.clone(),
     })))
 }
 
-/// How many partitions a topic gets whose replicas the broker places.
-fn placed_partitions(policy: &Policy, new: &NewTopic) -> Result<i32, Fault> {
+fn partitions(catalog: &Catalog, policy: &Policy, new: &NewTopic) -> Result<i32, Fault> {
+    let followed = new.role.as_ref().map(|role| roles::partitions(catalog, role)).transpose()?;
+    let asked = if new.assignments.is_empty() {
+        placed_partitions(policy, new, followed)?
+    } else {
+        assigned_partitions(catalog, new)?
+    };
+    if let (Some(role), Some(followed)) = (&new.role, followed) {
+        roles::check_count(role, followed, asked)?;
+    }
+    Ok(asked)
+}
+
+/// How many partitions a topic gets whose replicas the broker places, if it says nothing itself
+/// those of the topic that it follows.
+fn placed_partitions(policy: &Policy, new: &NewTopic, followed: Option<i32>) -> Result<i32, Fault> {
     let factor = match new.replication_factor {
         -1 => policy.default_replication_factor,
         n if n > 0 => n,
@@ -198,7 +214,7 @@ fn placed_partitions(policy: &Policy, new: &NewTopic) -> Result<i32, Fault> {
         return Err(Fault::with(Code::InvalidReplicationFactor, message));
     }
     match new.partitions {
-        UNSET => Ok(policy.default_partitions),
+        UNSET => Ok(followed.unwrap_or(policy.default_partitions)),
         n if n > 0 => Ok(n),
         n => {
             let message = format!("Number of partitions {n} must be larger than 0, or -1.");
@@ -255,6 +271,7 @@ fn add_partitions(
     new: &NewPartitions,
 ) -> Result<Change, Fault> {
     let topic = find_named(catalog, &new.topic)?;
+    roles::check_grows_alone(&topic)?;
     let old = topic.partitions;
     if new.count <= old {
         let message =
@@ -272,17 +289,20 @@ fn add_partitions(
             check_replicas(catalog, replicas)?;
         }
     }
-    check_limits(catalog, policy, new.count, added)?;
+    let mut grown = roles::grown(catalog, &topic, new.count);
     let topic = Arc::new(Topic { partitions: new.count, ..(*topic).clone() });
-    Ok(Change::PartitionsAdded { topic, first_new: old })
+    grown.insert(0, Grown { topic, first_new: old });
+    let added = grown.iter().map(|one| u64::from((new.count - one.first_new).unsigned_abs()));
+    check_limits(catalog, policy, new.count, added.sum())?;
+    Ok(Change::PartitionsAdded(grown))
 }
 
 /// Kafka's own cap is on one request alone (POLICY_VIOLATION), and it dies of what passes there.
-fn check_limits(catalog: &Catalog, policy: &Policy, of: i32, added: i32) -> Result<(), Fault> {
+fn check_limits(catalog: &Catalog, policy: &Policy, of: i32, added: u64) -> Result<(), Fault> {
     let message = if of > policy.max_topic_partitions {
         format!("{of} partitions exceed a topic's limit of {}.", policy.max_topic_partitions)
     } else {
-        let total = catalog.partition_count + u64::from(added.unsigned_abs());
+        let total = catalog.partition_count.saturating_add(added);
         if total <= policy.max_partitions {
             return Ok(());
         }

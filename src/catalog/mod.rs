@@ -14,6 +14,7 @@ pub mod codec;
 mod decide;
 mod edit;
 mod names;
+mod roles;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,7 @@ use rustc_hash::FxHashMap;
 
 use crate::base::fault::{Code, Fault};
 use crate::base::ids::{TopicPartition, Uuid};
+use crate::base::role::Role;
 
 pub use decide::{CheckConfigs, Command, NewPartitions, NewTopic, Policy, TopicKey, decide};
 pub use edit::{ConfigEdit, KeyEdit, ListEdit};
@@ -49,13 +51,27 @@ pub struct Topic {
     /// The broker start in which the topic was created: the origin of its leader epochs.
     pub created_at_start: u32,
     pub configs: Configs,
+    /// What it is for another topic. Never changes.
+    pub role: Option<Arc<Role>>,
 }
 
 impl Topic {
+    /// The topic by which its partitions are placed: its source, if it has a role.
+    #[must_use]
+    pub fn placed_as(&self) -> Uuid {
+        self.role.as_ref().map_or(self.id, |role| role.source_id)
+    }
+
     /// Whether clients may not write to it, by its name alone as in Kafka.
     #[must_use]
     pub fn is_internal(&self) -> bool {
         is_internal(&self.name)
+    }
+
+    /// Whether it holds a group's retries.
+    #[must_use]
+    pub fn is_for_retries(&self) -> bool {
+        self.role.as_ref().is_some_and(|role| role.retries_of().is_some())
     }
 
     #[must_use]
@@ -79,11 +95,8 @@ pub enum Change {
     TopicDeleted(Arc<Topic>),
     /// Nothing is left of a deleted topic.
     TopicSwept(Uuid),
-    /// Partitions from `first_new` on are new.
-    PartitionsAdded {
-        topic: Arc<Topic>,
-        first_new: i32,
-    },
+    /// First the topic that was asked for, then those that grow with it.
+    PartitionsAdded(Vec<Grown>),
     TopicConfigured(Arc<Topic>),
     BrokerConfigured {
         scope: BrokerScope,
@@ -95,6 +108,14 @@ pub enum Change {
     },
 }
 
+/// A topic that has got more partitions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grown {
+    pub topic: Arc<Topic>,
+    /// Partitions from this one on are new.
+    pub first_new: i32,
+}
+
 /// Everything that is known about topics, owners and dynamic configs at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Catalog {
@@ -104,6 +125,7 @@ pub struct Catalog {
     by_id: FxHashMap<Uuid, Arc<Topic>>,
     /// Names by [`names::folded`], of those that could collide.
     folded: FxHashMap<Arc<str>, Arc<str>>,
+    by_role: BTreeMap<Arc<Role>, Arc<Topic>>,
     partition_count: u64,
     deleted: BTreeMap<Uuid, Arc<Topic>>,
     broker_configs: BTreeMap<BrokerScope, Configs>,
@@ -123,6 +145,7 @@ impl Catalog {
             by_name: BTreeMap::new(),
             by_id: FxHashMap::default(),
             folded: FxHashMap::default(),
+            by_role: BTreeMap::new(),
             partition_count: 0,
             deleted: BTreeMap::new(),
             broker_configs: BTreeMap::new(),
@@ -144,6 +167,25 @@ impl Catalog {
     #[must_use]
     pub fn topic_by_id(&self, id: Uuid) -> Option<&Arc<Topic>> {
         self.by_id.get(&id)
+    }
+
+    /// The topic with a role.
+    #[must_use]
+    pub fn of_role(&self, role: &Role) -> Option<&Arc<Topic>> {
+        self.by_role.get(role)
+    }
+
+    /// The topics that have a role for this one, which need not exist any more.
+    pub fn followers(&self, source_id: Uuid) -> impl Iterator<Item = &Arc<Topic>> {
+        let first = Role::least(source_id);
+        let from = self.by_role.range::<Role, _>((Bound::Included(&first), Bound::Unbounded));
+        from.take_while(move |(role, _)| role.source_id == source_id).map(|(_, topic)| topic)
+    }
+
+    /// By which topic a topic's partitions are placed; see [`Topic::placed_as`].
+    #[must_use]
+    pub fn placed_as(&self, topic_id: Uuid) -> Uuid {
+        self.topic_by_id(topic_id).map_or(topic_id, |topic| topic.placed_as())
     }
 
     /// All topics by name.
@@ -230,9 +272,8 @@ impl Catalog {
     /// Takes a change in. Total: whatever [`decide`] gives or the store holds can be applied.
     pub fn apply(&mut self, change: &Change) {
         match change {
-            Change::TopicCreated(topic)
-            | Change::PartitionsAdded { topic, .. }
-            | Change::TopicConfigured(topic) => self.put(topic),
+            Change::TopicCreated(topic) | Change::TopicConfigured(topic) => self.put(topic),
+            Change::PartitionsAdded(grown) => grown.iter().for_each(|one| self.put(&one.topic)),
             Change::TopicDeleted(topic) => {
                 self.take(topic.id);
                 self.deleted.insert(topic.id, Arc::clone(topic));
@@ -262,6 +303,9 @@ impl Catalog {
         if let Some(folded) = names::folded(&topic.name) {
             self.folded.insert(folded, Arc::clone(&topic.name));
         }
+        if let Some(role) = &topic.role {
+            self.by_role.insert(Arc::clone(role), Arc::clone(topic));
+        }
         self.partition_count += u64::from(topic.partitions.unsigned_abs());
     }
 
@@ -270,6 +314,9 @@ impl Catalog {
         self.by_name.remove(&topic.name);
         if let Some(folded) = names::folded(&topic.name) {
             self.folded.remove(&folded);
+        }
+        if let Some(role) = &topic.role {
+            self.by_role.remove(role);
         }
         self.partition_count -= u64::from(topic.partitions.unsigned_abs());
     }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::codec;
 use super::*;
+use crate::base::role::RoleKind;
 use crate::store::{MetaWrite, Versioned};
 
 const NODE: i32 = 1;
@@ -25,8 +26,11 @@ fn policy() -> Policy {
 
 /// One key is known, and its values are numbers.
 fn check_configs(configs: &Configs) -> Result<(), String> {
-    let good =
-        |(key, value): (&String, &String)| key == "retention.ms" && value.parse::<i64>().is_ok();
+    let numbers = ["retention.ms", "retention.bytes"];
+    let good = |(key, value): (&String, &String)| {
+        numbers.contains(&&**key) && value.parse::<i64>().is_ok()
+            || (&**key, &**value) == ("cleanup.policy", "delete")
+    };
     if configs.iter().all(good) { Ok(()) } else { Err("a bad config".to_owned()) }
 }
 
@@ -237,12 +241,89 @@ fn partitions_only_grow() {
         let code = script.grow("t", 3, Some(assignments));
         assert_eq!(code, Err(Code::InvalidReplicaAssignment), "{assignments:?}");
     }
-    let Ok(Change::PartitionsAdded { topic, first_new }) = script.grow("t", 3, Some(&[&[NODE]]))
-    else {
+    let Ok(Change::PartitionsAdded(grown)) = script.grow("t", 3, Some(&[&[NODE]])) else {
         panic!("a third partition on this node")
     };
-    assert_eq!((topic.partitions, first_new), (3, 2));
-    assert_eq!(script.catalog.topic("t"), Some(&topic));
+    let [Grown { topic, first_new }] = &grown[..] else { panic!("{grown:?}") };
+    assert_eq!((topic.partitions, *first_new), (3, 2));
+    assert_eq!(script.catalog.topic("t"), Some(topic));
+}
+
+fn role(kind: RoleKind, source: &Topic) -> Arc<Role> {
+    Arc::new(Role::of(kind, "g", &source.name, source.id))
+}
+
+fn for_role(name: &str, role: &Arc<Role>) -> NewTopic {
+    NewTopic { role: Some(Arc::clone(role)), ..topic(name, -1) }
+}
+
+#[test]
+fn a_topic_with_a_role_has_its_sources_partitions_and_keeps_everything() {
+    let mut script = Script::with(&[("orders", 3)]);
+    let orders = Arc::clone(script.catalog.topic("orders").expect("created"));
+    let retry = role(RoleKind::Retry, &orders);
+    assert_eq!(
+        script.create_refusal(NewTopic { partitions: 2, ..for_role("r", &retry) }),
+        Code::InvalidPartitions
+    );
+    let created = script.create(for_role("r", &retry));
+    assert_eq!((created.partitions, created.placed_as()), (3, orders.id));
+    let kept = Configs::from(Role::TOPIC_CONFIGS.map(|(k, v)| (k.to_owned(), v.to_owned())));
+    assert_eq!(created.configs, kept);
+    assert_eq!(script.catalog.of_role(&retry), Some(&created));
+    assert_eq!(script.create_refusal(for_role("r2", &retry)), Code::TopicAlreadyExists);
+    let own = NewTopic {
+        configs: configured("x", &[("retention.ms", Some("5"))]).configs,
+        ..for_role("d", &role(RoleKind::Dlq, &orders))
+    };
+    assert_eq!(script.create(own).configs["retention.ms"], "5", "who creates it may say");
+    let of_a_retry = role(RoleKind::Retry, &created);
+    assert_eq!(script.create_refusal(for_role("rr", &of_a_retry)), Code::InvalidRequest);
+    let edit = ConfigEdit::Replace(Configs::new());
+    script.run(Command::AlterTopicConfigs { topic: "r".to_owned(), edit }).expect("allowed");
+    assert_eq!(script.catalog.topic("r").expect("there").role, Some(retry), "no edit takes a role");
+    assert_eq!(script.replay(), script.catalog);
+}
+
+#[test]
+fn topics_grow_with_their_source_and_not_alone() {
+    let mut script = Script::with(&[("orders", 2), ("other", 1)]);
+    let orders = Arc::clone(script.catalog.topic("orders").expect("created"));
+    script.create(for_role("r", &role(RoleKind::Retry, &orders)));
+    script.create(for_role("d", &role(RoleKind::Dlq, &orders)));
+    assert_eq!(script.grow("r", 3, None), Err(Code::InvalidPartitions));
+    assert_eq!(script.grow("orders", 100, None), Err(Code::PolicyViolation), "300 in all");
+    let Ok(Change::PartitionsAdded(grown)) = script.grow("orders", 5, None) else {
+        panic!("three more of each")
+    };
+    let grown: Vec<_> = grown.iter().map(|g| (&*g.topic.name, g.first_new)).collect();
+    assert_eq!(grown, [("orders", 2), ("r", 2), ("d", 2)]);
+    assert!(
+        ["orders", "r", "d"].iter().all(|t| script.catalog.topic(t).expect("t").partitions == 5)
+    );
+    assert_eq!(script.catalog.topic("other").expect("there").partitions, 1);
+    assert_eq!(script.replay(), script.catalog);
+}
+
+#[test]
+fn followers_outlive_their_source_and_are_not_the_next_ones() {
+    let mut script = Script::with(&[("orders", 2)]);
+    let old = Arc::clone(script.catalog.topic("orders").expect("created"));
+    let retry = script.create(for_role("r", &role(RoleKind::Retry, &old)));
+    script.run(Command::DeleteTopic(TopicKey::Id(old.id))).expect("deleted");
+    assert_eq!(script.catalog.topic("r"), Some(&retry));
+    let late = script.create(for_role("d", &role(RoleKind::Dlq, &old)));
+    assert_eq!(late.partitions, 2, "as its sibling has");
+    let new = script.create(NewTopic { id: Uuid::from_u128(99), ..topic("orders", 7) });
+    assert_eq!(script.catalog.of_role(&role(RoleKind::Retry, &new)), None);
+    assert_eq!(script.catalog.followers(new.id).count(), 0);
+    assert_eq!(script.catalog.followers(old.id).count(), 2);
+    for name in ["r", "d"] {
+        script.run(Command::DeleteTopic(TopicKey::Name(name.to_owned()))).expect("deleted");
+    }
+    let nobody = role(RoleKind::Retry, &old);
+    assert_eq!(script.create_refusal(for_role("r", &nobody)), Code::UnknownTopicOrPartition);
+    assert_eq!(script.replay(), script.catalog);
 }
 
 #[test]
@@ -378,6 +459,13 @@ fn the_persisted_form_of_a_topic_is_fixed() {
     let expected = r#"{"version":1,"name":"orders","partitions":1,"created_at_start":1,"configs":{"retention.ms":"5"}}"#;
     let value = &script.pairs["topics/00000000-0000-0000-0000-0000000000ab"];
     assert_eq!(String::from_utf8_lossy(value), expected);
+    let orders = Arc::clone(script.catalog.topic("orders").expect("created"));
+    let new = for_role("r", &role(RoleKind::Retry, &orders));
+    script.create(NewTopic { id: Uuid::from_u128(0xAC), ..new });
+    let value =
+        String::from_utf8_lossy(&script.pairs["topics/00000000-0000-0000-0000-0000000000ac"]);
+    let role = r#""role":{"kind":"retry","source_id":"00000000-0000-0000-0000-0000000000ab","source":"orders","group":"g"}}"#;
+    assert!(value.ends_with(role), "{value}");
 }
 
 proptest! {

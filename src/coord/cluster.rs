@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::base::ids::Uuid;
+use crate::base::role::Role;
 use crate::base::settings::GroupSettings;
 
 /// A topic as a coordinator needs it.
@@ -12,6 +13,16 @@ pub struct TopicInfo {
     pub name: Arc<str>,
     /// Partitions 0 to `partitions - 1` exist.
     pub partitions: i32,
+    /// What it is for another topic.
+    pub role: Option<Arc<Role>>,
+}
+
+impl TopicInfo {
+    /// Whether it holds this group's retries.
+    #[must_use]
+    pub fn retries_for(&self, group: &str) -> bool {
+        self.role.as_ref().and_then(|role| role.retries_of()).is_some_and(|of| **of == *group)
+    }
 }
 
 /// Topics and configs at one moment.

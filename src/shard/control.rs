@@ -11,7 +11,8 @@ use super::delay::elsewhere::Offer;
 use super::delay::sealer::Done;
 use super::registry::{Partition, TopicRules};
 use crate::base::fault::Fault;
-use crate::base::ids::TopicPartition;
+use crate::base::ids::{TopicPartition, Uuid};
+use crate::base::role::Role;
 use crate::delay::query::{Answer, Ask};
 use crate::log::compact::swap::Replacement;
 use crate::log::producers::ProducerState;
@@ -22,6 +23,10 @@ use crate::log::settings::LogSettings;
 pub struct Opening {
     pub tp: TopicPartition,
     pub topic_name: String,
+    /// The topic whose partitions its own lie beside; see [`crate::shard::place`].
+    pub placed_as: Uuid,
+    /// What the topic is for another one.
+    pub role: Option<Arc<Role>>,
     pub leader_epoch: i32,
     pub settings: LogSettings,
     pub rules: TopicRules,

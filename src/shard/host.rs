@@ -14,7 +14,7 @@ use super::checkpointer::{Collected, Sources};
 use super::control::{Control, Opening};
 use super::coordinator::cluster::info;
 use super::delay::limits::DelayLimits;
-use super::metadata::PartitionHost;
+use super::metadata::{self, PartitionHost};
 use super::registry::{Partition, TopicRules};
 use crate::base::fault::{Code, Fault};
 use crate::base::ids::TopicPartition;
@@ -52,6 +52,8 @@ impl Defaults {
         Opening {
             tp: TopicPartition::new(topic.id, 0),
             topic_name: topic.name.to_string(),
+            placed_as: topic.placed_as(),
+            role: topic.role.clone(),
             leader_epoch: catalog.leader_epoch(topic),
             rules: self.rules(&settings),
             settings: log_settings(&settings, config),
@@ -151,7 +153,7 @@ impl Host {
         let ask = |partition| {
             let tp = TopicPartition::new(opening.tp.topic_id, partition);
             let one = opening.of(tp);
-            let shard = self.shards.place(tp.topic_id, partition);
+            let shard = self.shards.place(opening.placed_as, partition);
             self.shards.control(shard, |done| message(one, done))
         };
         let asked: Vec<_> = partitions.map(ask).collect();
@@ -189,17 +191,21 @@ impl Host {
 }
 
 impl PartitionHost for Host {
-    fn open(
-        &self,
-        catalog: &Catalog,
-        topics: &[(Arc<Topic>, Range<i32>)],
-    ) -> Vec<Result<(), Fault>> {
+    fn open(&self, catalog: &Catalog, openings: &[metadata::Opening]) -> Vec<Result<(), Fault>> {
         let config = self.defaults.current(catalog);
-        let open = |(topic, partitions): &(Arc<Topic>, Range<i32>)| {
-            let opening = self.defaults.opening(catalog, topic, &config);
-            self.open_topic(&opening, partitions.clone())
+        let opening = |topic: &Arc<Topic>| self.defaults.opening(catalog, topic, &config);
+        let open_all = |together: &metadata::Opening| {
+            for (at, (topic, partitions)) in together.iter().enumerate() {
+                if let Err(fault) = self.open_topic(&opening(topic), partitions.clone()) {
+                    for (topic, partitions) in &together[..at] {
+                        self.take_away(&opening(topic), partitions.clone())?;
+                    }
+                    return Err(fault);
+                }
+            }
+            Ok(())
         };
-        topics.iter().map(open).collect()
+        openings.iter().map(open_all).collect()
     }
 
     fn remove(&self, topic: &Topic) -> Result<(), Fault> {

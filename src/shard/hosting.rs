@@ -85,6 +85,7 @@ impl Shard {
         let partition = Arc::new(Partition {
             tp: opening.tp,
             topic_name: opening.topic_name.clone(),
+            role: opening.role.clone(),
             shard: self.index,
             view: Arc::clone(log.view()),
             journal: ArcSwapOption::new(delay.as_ref().map(|d| Arc::clone(d.journal.view()))),

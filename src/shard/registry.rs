@@ -8,6 +8,7 @@ use rustc_hash::FxHashMap;
 
 use super::delay::limits::DelayLimits;
 use crate::base::ids::TopicPartition;
+use crate::base::role::Role;
 use crate::delay::rules::DelayRules;
 use crate::log::validate::BatchRules;
 use crate::log::view::PartitionView;
@@ -16,6 +17,8 @@ use crate::log::view::PartitionView;
 pub struct Partition {
     pub tp: TopicPartition,
     pub topic_name: String,
+    /// What the topic is for another one.
+    pub role: Option<Arc<Role>>,
     /// The shard that owns its log.
     pub shard: usize,
     pub view: Arc<PartitionView>,

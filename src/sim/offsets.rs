@@ -114,6 +114,7 @@ impl World {
             partitions: i32::try_from(PARTITIONS).unwrap_or(1),
             created_at_start: 1,
             configs: Configs::new(),
+            role: None,
         })));
         Self {
             disk: SimDisk::new(random.next()),
@@ -229,7 +230,7 @@ impl Life {
                 BrokerConfig::default(),
             ),
             codec: Codec::None,
-            make: Box::new(|| Groups::new(Arc::default())),
+            make: Box::new(|_| Groups::new(Arc::default())),
         });
         host.add(tp());
         Ok(Some(Self { host, log, waiting: Vec::new() }))
@@ -303,7 +304,8 @@ impl Life {
 
 fn heard(world: &mut World, key: usize, about: About, reply: &Reply) -> Result<(), Broken> {
     match (about, reply) {
-        (About::Commit(offset), Reply::Commit(topics)) => {
+        (About::Commit(offset), Reply::Commit(commit)) => {
+            let topics = &commit.outcomes;
             let stored = topics.iter().flat_map(|(_, done)| done).all(|(_, done)| done.is_ok());
             if !stored {
                 return Err(Broken::Invariant(format!("a commit was refused: {topics:?}")));

@@ -89,6 +89,36 @@ def test_kafka_configs_of_a_group(tool, refused):
     assert "DYNAMIC" not in tool(CONFIGS, *group, "--describe", "--all")
 
 
+def test_kafka_configs_of_a_groups_retries(tool, refused):
+    group, every = ["--entity-type", "groups", "--entity-name", "failing"], ["--entity-type", "brokers", "--entity-default"]
+    tool(CONFIGS, *group, "--alter", "--add-config", "retry.max.attempts=3,retry.backoff.multiplier=1.5")
+    tool(CONFIGS, *every, "--alter", "--add-config", "retry.backoff.jitter=0")
+    described = tool(CONFIGS, *group, "--describe", "--all")
+    assert "DYNAMIC_GROUP_CONFIG:retry.max.attempts=3" in described and "retry.backoff.multiplier=1.5" in described
+    assert "DYNAMIC_DEFAULT_BROKER_CONFIG:retry.backoff.jitter=0" in described
+    assert "DEFAULT_CONFIG:retry.backoff.initial.ms=10000" in described
+    for wrong in ("retry.max.attempts=-1", "retry.backoff.jitter=2", "errors.deadletterqueue.topic.name=a/b"):
+        assert "InvalidConfigurationException" in refused(CONFIGS, *group, "--alter", "--add-config", wrong)
+    tool(CONFIGS, *every, "--alter", "--delete-config", "retry.backoff.jitter")
+
+
+def test_kafka_tools_on_a_retry_topic(tool, refused, make_topic):
+    """It follows its source, and what it is cannot be changed."""
+    source = make_topic(2)
+    retry = f"retry.failing.{source}"
+    tool("TopicCommand", "--create", "--topic", retry)
+    described = tool("TopicCommand", "--describe", "--topic", retry)
+    assert "PartitionCount: 2" in described and "klamm.role=retry" in described and "retention.ms=-1" in described
+    assert "klamm.group=failing" in tool(CONFIGS, "--topic", retry, "--describe")
+    assert "InvalidConfigurationException" in refused(CONFIGS, "--topic", retry, "--alter", "--add-config", "klamm.role=dlq")
+    assert "add them there" in refused("TopicCommand", "--alter", "--topic", retry, "--partitions", "3")
+    tool("TopicCommand", "--alter", "--topic", source, "--partitions", "3")
+    assert "PartitionCount: 3" in tool("TopicCommand", "--describe", "--topic", retry)
+    groups = tool("consumer.group.ConsumerGroupCommand", "--list")
+    assert "failing" not in groups.split(), "a topic alone makes no group"
+    tool("TopicCommand", "--delete", "--topic", retry)
+
+
 def test_kafka_configs_at_run_time_of_one_and_of_all_brokers(tool, refused):
     one, every = ["--entity-type", "brokers", "--entity-name", "1"], ["--entity-type", "brokers", "--entity-default"]
     key = "log.message.timestamp.after.max.ms"

@@ -17,8 +17,7 @@ use crate::api::configs::describe::source_number;
 use crate::api::endpoint::{Begun, Cx, Endpoint};
 use crate::api::{Services, text};
 use crate::base::fault::{Code, Fault};
-use crate::base::ids::Uuid;
-use crate::base::settings::{Described, describe_topic_defaults};
+use crate::base::settings::{Described, describe_role, describe_topic_defaults};
 use crate::catalog::{Change, Command, NewTopic, Topic};
 
 /// Replicas of every partition.
@@ -41,7 +40,7 @@ impl Endpoint for CreateTopics {
         let twice = repeated(topics.iter().map(|topic| topic.name.clone()));
         let once = topics.into_iter().filter(|topic| !twice.contains(&topic.name));
         let (names, commands): (Vec<TopicName>, Vec<Command>) = once
-            .map(|topic| (topic.name.clone(), new_topic(topic, services.env.random_uuid())))
+            .map(|topic| (topic.name.clone(), new_topic(&services, topic)))
             .map(|(name, new)| (name, Command::CreateTopic(new)))
             .unzip();
         let answer = Answer { names, twice, version: cx.version };
@@ -89,17 +88,19 @@ fn topic_defaults(services: &Services) -> Vec<Described> {
     describe_topic_defaults(&services.defaults.current(&services.metadata.catalog()))
 }
 
-fn new_topic(topic: CreatableTopic, id: Uuid) -> NewTopic {
+fn new_topic(services: &Services, topic: CreatableTopic) -> NewTopic {
     let replicas = |ids: Vec<BrokerId>| ids.into_iter().map(|id| id.0).collect();
+    let role = services.steward.meant(&topic.name);
     let assignments = topic.assignments.into_iter();
     let configs = topic.configs.into_iter();
     NewTopic {
         name: topic.name.to_string(),
-        id,
+        id: services.env.random_uuid(),
         partitions: topic.num_partitions,
         replication_factor: topic.replication_factor,
         assignments: assignments.map(|a| (a.partition_index, replicas(a.broker_ids))).collect(),
         configs: configs.map(|c| (c.name.to_string(), c.value.map(|v| v.to_string()))).collect(),
+        role,
     }
 }
 
@@ -116,8 +117,10 @@ fn created(
     if version < 5 {
         return result;
     }
-    let config = |default: &Described| {
-        let config = default.of_topic(&topic.configs);
+    let own = defaults.iter().map(|default| default.of_topic(&topic.configs));
+    let described: Vec<_> =
+        own.chain(topic.role.iter().flat_map(|role| describe_role(role))).collect();
+    let config = |config: &Described| {
         CreatableTopicConfigs::default()
             .with_name(text(config.spec.name))
             .with_value(config.value.as_deref().map(text))
@@ -128,7 +131,7 @@ fn created(
     result
         .with_num_partitions(topic.partitions)
         .with_replication_factor(REPLICATION_FACTOR)
-        .with_configs(Some(defaults.iter().map(config).collect()))
+        .with_configs(Some(described.iter().map(config).collect()))
 }
 
 fn failed(name: TopicName, fault: &Fault) -> CreatableTopicResult {
@@ -146,6 +149,7 @@ mod tests {
 
     use super::*;
     use crate::api::kit::{DEFAULT_PARTITIONS, Kit, NODE, topic_name};
+    use crate::base::ids::Uuid;
 
     fn topic(name: &str, partitions: i32) -> CreatableTopic {
         CreatableTopic::default()

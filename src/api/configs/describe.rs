@@ -16,7 +16,7 @@ use crate::api::text;
 use crate::base::fault::{Code, Fault};
 use crate::base::settings::{
     BrokerConfig, Described, Entry, Kind, Source, Spec, describe_broker, describe_dynamic_default,
-    describe_group, describe_topic_defaults,
+    describe_group, describe_role, describe_topic_defaults,
 };
 use crate::catalog::{BrokerScope, Catalog, Configs};
 
@@ -106,7 +106,8 @@ impl<'a> Describer<'a> {
         match Resource::of(asked.resource_type, &asked.resource_name, node_id)? {
             Resource::Topic(name) => {
                 let topic = self.catalog.topic(&name).ok_or(Code::UnknownTopicOrPartition)?;
-                Ok(self.topic_defaults.iter().map(|d| d.of_topic(&topic.configs)).collect())
+                let own = self.topic_defaults.iter().map(|d| d.of_topic(&topic.configs));
+                Ok(own.chain(topic.role.iter().flat_map(|role| describe_role(role))).collect())
             }
             Resource::Group(group) => {
                 let none = Configs::new();

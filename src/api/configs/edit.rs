@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use super::Resource;
 use crate::base::fault::{Code, Fault};
 use crate::base::settings::{
-    BrokerConfig, Overrides, Spec, broker_key, group_key, topic_key, validate_dynamic_config,
+    BrokerConfig, Overrides, Spec, broker_key, group_key, role_keys, topic_key,
+    validate_dynamic_config,
 };
 use crate::catalog::{BrokerScope, Command, ConfigEdit, KeyEdit, ListEdit};
 
@@ -79,6 +80,7 @@ impl Editor {
         check_wishes(wishes)?;
         let mut edits = Vec::with_capacity(wishes.len());
         for wish in wishes {
+            check_settable(&resource, wish.key)?;
             let edit = self.key_edit(&resource, wish)?;
             if edit != KeyEdit::Unset {
                 check_broker_key(&resource, wish.key, wish.value.unwrap_or_default())?;
@@ -158,6 +160,15 @@ fn check_wishes(wishes: &[Wish<'_>]) -> Result<(), Fault> {
         }
     }
     Ok(())
+}
+
+/// What the broker sets alone, nobody unsets either.
+fn check_settable(resource: &Resource, key: &str) -> Result<(), Fault> {
+    let told = matches!(resource, Resource::Topic(_)) && role_keys().iter().any(|s| s.name == key);
+    if !told {
+        return Ok(());
+    }
+    Err(Fault::with(Code::InvalidConfig, format!("{key} is set by the broker alone")))
 }
 
 /// A broker's values are checked here, a topic's and a group's by the catalog.

@@ -27,6 +27,7 @@ fn catalog(configs: &[(&str, &str)]) -> Catalog {
         partitions: 1,
         created_at_start: 1,
         configs: map(configs),
+        role: None,
     })));
     catalog
 }

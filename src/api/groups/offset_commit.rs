@@ -54,12 +54,12 @@ impl Endpoint for OffsetCommit {
         });
         let answer = cx.services.groups.ask(&group, commit);
         Begun::later(async move {
-            let outcomes = answered(answer, |reply| match reply {
-                Reply::Commit(outcomes) => Some(outcomes),
+            let done = answered(answer, |reply| match reply {
+                Reply::Commit(done) => Some(done),
                 _ => None,
             });
-            match outcomes.await {
-                Ok(outcomes) => respond(outcomes),
+            match done.await {
+                Ok(done) => respond(done.outcomes),
                 Err(fault) => refuse(asked, &fault),
             }
         })

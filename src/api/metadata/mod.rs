@@ -67,8 +67,8 @@ impl Endpoint for Metadata {
             return Begun::Done(respond(&services, &listener, asked, topics));
         }
         let command = |name: &StrBytes| {
-            let id = services.env.random_uuid();
-            Command::CreateTopic(NewTopic::with_defaults(name, id))
+            let new = NewTopic::with_defaults(name, services.env.random_uuid());
+            Command::CreateTopic(NewTopic { role: services.steward.meant(name), ..new })
         };
         let pending = services.metadata.submit(missing.iter().map(command).collect());
         Begun::later(async move {

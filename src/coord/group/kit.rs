@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::settings::GroupSettings;
 use super::{Command, GroupMap, Groups, Reply};
 use crate::base::ids::Uuid;
+use crate::base::role::{Role, RoleKind};
 use crate::base::settings::{BrokerConfig, GroupSettings as OfOneGroup, Overrides};
 use crate::coord::cluster::{Cluster, TopicInfo};
 use crate::coord::machine::{Caller, Effects, Ids, LogRecord, Machine, Moment};
@@ -37,7 +38,7 @@ impl FakeCluster {
         self.revision += 1;
         let fresh = Uuid::from_u128(0x7070 << 64 | u128::from(self.revision));
         let id = self.topics.get(name).map_or(fresh, |topic| topic.id);
-        let topic = TopicInfo { id, name: Arc::from(name), partitions };
+        let topic = TopicInfo { id, name: Arc::from(name), partitions, role: None };
         self.topics.insert(name.to_owned(), topic);
         id
     }
@@ -45,6 +46,13 @@ impl FakeCluster {
     /// Lets a partition have records up to an offset.
     pub(crate) fn set_visible_end(&mut self, topic: Uuid, partition: i32, end: i64) {
         self.ends.insert((topic, partition), end);
+    }
+
+    /// Creates the topic of a group's retries.
+    pub(crate) fn set_retry_topic(&mut self, name: &str, partitions: i32, group: &str, of: &str) {
+        self.set_topic(name, partitions);
+        let role = Role::of(RoleKind::Retry, group, of, self.topics[of].id);
+        self.topics.get_mut(name).expect("just made").role = Some(Arc::new(role));
     }
 
     pub(crate) fn delete_topic(&mut self, name: &str) {

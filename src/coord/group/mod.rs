@@ -12,6 +12,7 @@ pub(crate) mod kit;
 pub mod offsets;
 pub mod pulse;
 pub mod record;
+pub mod roster;
 pub mod settings;
 pub mod survey;
 
@@ -26,6 +27,7 @@ use classic::Classic;
 use consumer::Consumer;
 use offsets::Offsets;
 use record::Record;
+use roster::Pen;
 use settings::GroupSettings;
 use survey::{Counts, Survey};
 
@@ -90,6 +92,8 @@ pub enum Kind {
 #[derive(Debug, Default)]
 pub struct GroupMap {
     groups: FxHashMap<Arc<str>, Group>,
+    /// Tells other threads which there are.
+    roster: Pen,
     /// What was done since the machine was built.
     counts: Counts,
 }
@@ -110,6 +114,7 @@ impl GroupMap {
             let id: Arc<str> = Arc::from(id);
             let group =
                 Group { id: Arc::clone(&id), kind: Kind::default(), offsets: Offsets::default() };
+            self.roster.add(&id);
             self.groups.insert(id, group);
         }
         self.groups.get_mut(id).expect("it was just made")
@@ -117,6 +122,7 @@ impl GroupMap {
 
     /// Forgets a group of which nothing is stored any more.
     pub fn remove(&mut self, id: &str) {
+        self.roster.strike(id);
         self.groups.remove(id);
     }
 
@@ -129,7 +135,14 @@ impl GroupMap {
 
     /// Forgets all groups of which nothing is left.
     pub fn prune_all(&mut self) {
-        self.groups.retain(|_, group| !group.is_nothing());
+        let Self { groups, roster, .. } = self;
+        groups.retain(|id, group| {
+            let is_nothing = group.is_nothing();
+            if is_nothing {
+                roster.strike(id);
+            }
+            !is_nothing
+        });
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Group> {
@@ -177,6 +190,13 @@ impl Groups {
         Self { settings, groups: GroupMap::default(), timers: Deadlines::default() }
     }
 
+    /// The same with its groups in a roster.
+    #[must_use]
+    pub fn listed(settings: Arc<GroupSettings>, roster: Pen) -> Self {
+        let groups = GroupMap { roster, ..GroupMap::default() };
+        Self { settings, groups, timers: Deadlines::default() }
+    }
+
     fn with<T>(
         &mut self,
         moment: &Moment<'_>,
@@ -221,6 +241,7 @@ impl Machine for Groups {
             classic::resume(groups, cx);
             consumer::resume(groups, cx);
             offsets::resume(groups, cx);
+            groups.roster.serve();
         });
     }
 

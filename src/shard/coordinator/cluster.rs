@@ -50,7 +50,12 @@ impl Snapshot {
 
 /// What coordinators know of a topic.
 pub(in crate::shard) fn info(topic: &Arc<Topic>) -> TopicInfo {
-    TopicInfo { id: topic.id, name: Arc::clone(&topic.name), partitions: topic.partitions }
+    TopicInfo {
+        id: topic.id,
+        name: Arc::clone(&topic.name),
+        partitions: topic.partitions,
+        role: topic.role.clone(),
+    }
 }
 
 impl Cluster for Snapshot {

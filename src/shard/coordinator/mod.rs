@@ -64,8 +64,8 @@ pub struct Hosting<M> {
     pub cluster: Snapshot,
     /// Of the batches that are appended.
     pub codec: Codec,
-    /// Makes a machine that knows nothing yet.
-    pub make: Box<dyn Fn() -> M + Send>,
+    /// Makes a machine of a partition that knows nothing yet.
+    pub make: Box<dyn Fn(TopicPartition) -> M + Send>,
 }
 
 /// Callers that may wait in one shard.
@@ -303,7 +303,7 @@ where
     fn begin_loading(&mut self, tp: TopicPartition) {
         let Some(hosted) = self.machines.get_mut(&tp) else { return };
         if let State::Down = hosted.state {
-            let load = Load::begin((self.hosting.make)(), self.hosting.env.monotonic());
+            let load = Load::begin((self.hosting.make)(tp), self.hosting.env.monotonic());
             hosted.state = State::Loading(load);
             self.due.cancel(&tp);
             self.loading.push_back(tp);

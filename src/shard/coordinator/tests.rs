@@ -193,7 +193,7 @@ impl Rig {
             metrics: Arc::default(),
             cluster: Snapshot::of(catalog, Arc::default(), BrokerConfig::default()),
             codec: Codec::None,
-            make: Box::new(Counter::default),
+            make: Box::new(|_| Counter::default()),
         });
         host.add(tp());
         Self { logs: OneLog::open(&files), files, clock, host }

@@ -118,6 +118,7 @@ impl Hosted {
             self.partition = Arc::new(Partition {
                 tp: before.tp,
                 topic_name: before.topic_name.clone(),
+                role: before.role.clone(),
                 shard: before.shard,
                 view: Arc::clone(self.log.view()),
                 journal: ArcSwapOption::new(Some(Arc::clone(delay.journal.view()))),

@@ -30,15 +30,14 @@ use worker::{Message, Worker};
 /// bytes are bounded by the server.
 const QUEUED_MESSAGES: usize = 1024;
 
+/// New partitions of topics that are opened together or not at all.
+pub type Opening = Vec<(Arc<Topic>, Range<i32>)>;
+
 /// Where partitions live: carries out what was decided. Called on the worker's thread; may block.
 pub trait PartitionHost: Send {
-    /// Creates these partitions of these topics and serves them. One outcome per topic; on an
-    /// error none of the topic's partitions in the range is served, and no files remain.
-    fn open(
-        &self,
-        catalog: &Catalog,
-        topics: &[(Arc<Topic>, Range<i32>)],
-    ) -> Vec<Result<(), Fault>>;
+    /// Creates these partitions and serves them. One outcome per opening; on an error none of its
+    /// partitions is served, and no files remain.
+    fn open(&self, catalog: &Catalog, openings: &[Opening]) -> Vec<Result<(), Fault>>;
     /// Stops serving a topic and removes its files, also of a topic deleted before a crash.
     ///
     /// # Errors

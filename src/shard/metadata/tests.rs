@@ -23,21 +23,19 @@ struct ListHost {
 }
 
 impl PartitionHost for ListHost {
-    fn open(
-        &self,
-        catalog: &Catalog,
-        topics: &[(Arc<Topic>, Range<i32>)],
-    ) -> Vec<Result<(), Fault>> {
-        let one = |(topic, partitions): &(Arc<Topic>, Range<i32>)| {
-            assert_eq!(catalog.topic(&topic.name), Some(topic), "opened from the new catalog");
+    fn open(&self, catalog: &Catalog, openings: &[Opening]) -> Vec<Result<(), Fault>> {
+        let one = |opening: &Opening| {
             if self.disk_full.load(Ordering::SeqCst) {
                 return Err(Code::KafkaStorageError.into());
             }
-            let named = partitions.clone().map(|partition| (topic.name.to_string(), partition));
-            self.served.lock().extend(named);
+            for (topic, partitions) in opening {
+                assert_eq!(catalog.topic(&topic.name), Some(topic), "opened from the new catalog");
+                let named = partitions.clone().map(|partition| (topic.name.to_string(), partition));
+                self.served.lock().extend(named);
+            }
             Ok(())
         };
-        topics.iter().map(one).collect()
+        openings.iter().map(one).collect()
     }
 
     fn remove(&self, topic: &Topic) -> Result<(), Fault> {

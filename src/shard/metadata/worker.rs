@@ -1,16 +1,15 @@
 //! The worker's rounds: take what has gathered, decide it, commit it, carry it out, answer.
 
 use std::io;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
 use rustc_hash::FxHashMap;
 
 use super::store::{Round, Store};
-use super::{Answer, PartitionHost};
+use super::{Answer, Opening, PartitionHost};
 use crate::base::fault::{Code, Fault};
-use crate::base::ids::TopicPartition;
+use crate::base::ids::{TopicPartition, Uuid};
 use crate::catalog::{Change, Command, Policy, Topic, decide};
 use crate::store::Transacted;
 
@@ -72,11 +71,31 @@ impl Message {
     }
 }
 
-/// New partitions by topic, and which outcomes hang on each.
+/// New partitions, those of one change together, and which outcomes hang on each opening.
 #[derive(Default)]
 struct Openings {
-    topics: Vec<(Arc<Topic>, Range<i32>)>,
+    all: Vec<Opening>,
     places: Vec<Vec<usize>>,
+    /// The opening that a topic is in.
+    of: FxHashMap<Uuid, usize>,
+}
+
+impl Openings {
+    /// Notes partitions of a topic, as part of the opening `own` if nobody has before.
+    fn add(&mut self, own: &mut Option<usize>, topic: &Arc<Topic>, first_new: i32, place: usize) {
+        let at = *self.of.entry(topic.id).or_insert_with(|| {
+            let at = *own.get_or_insert_with(|| {
+                self.all.push(Vec::new());
+                self.places.push(Vec::new());
+                self.all.len() - 1
+            });
+            self.all[at].push((Arc::clone(topic), first_new..topic.partitions));
+            at
+        });
+        if self.places[at].last() != Some(&place) {
+            self.places[at].push(place);
+        }
+    }
 }
 
 pub(super) struct Worker<H> {
@@ -144,7 +163,7 @@ impl<H: PartitionHost> Worker<H> {
                 Change::TopicConfigured(topic) => self.host.configure(&catalog, topic),
                 Change::BrokerConfigured { .. } => self.host.reconfigure(&catalog),
                 Change::TopicCreated(_)
-                | Change::PartitionsAdded { .. }
+                | Change::PartitionsAdded(_)
                 | Change::GroupConfigured { .. }
                 | Change::TopicSwept(_) => {}
             }
@@ -154,17 +173,19 @@ impl<H: PartitionHost> Worker<H> {
 
     /// Opens new partitions, those of one topic together. What fails is undone in the store.
     fn open(&mut self, outcomes: &mut [&mut Result<Change, Fault>]) -> io::Result<()> {
-        let Openings { topics, places } = self.openings(outcomes);
-        if topics.is_empty() {
+        let Openings { all, places, .. } = self.openings(outcomes);
+        if all.is_empty() {
             return Ok(());
         }
-        let opened = self.host.open(self.store.catalog(), &topics);
+        let opened = self.host.open(self.store.catalog(), &all);
         let mut round = self.store.round();
         let mut failed = false;
-        for (((topic, new), places), opened) in topics.iter().zip(places).zip(opened) {
+        for ((opening, places), opened) in all.iter().zip(places).zip(opened) {
             let Err(fault) = opened else { continue };
             failed = true;
-            self.undo(&mut round, topic, new.start);
+            for (topic, new) in opening {
+                self.undo(&mut round, topic, new.start);
+            }
             for place in places {
                 *outcomes[place] = Err(fault.clone());
             }
@@ -178,21 +199,21 @@ impl<H: PartitionHost> Worker<H> {
 
     fn openings(&self, outcomes: &[&mut Result<Change, Fault>]) -> Openings {
         let mut openings = Openings::default();
-        let mut found = FxHashMap::default();
         for (place, outcome) in outcomes.iter().enumerate() {
-            let (id, first_new) = match outcome {
-                Ok(Change::TopicCreated(topic)) => (topic.id, 0),
-                Ok(Change::PartitionsAdded { topic, first_new }) => (topic.id, *first_new),
+            let new: Vec<(Uuid, i32)> = match outcome {
+                Ok(Change::TopicCreated(topic)) => vec![(topic.id, 0)],
+                Ok(Change::PartitionsAdded(grown)) => {
+                    grown.iter().map(|one| (one.topic.id, one.first_new)).collect()
+                }
                 _ => continue,
             };
-            // Later commands of the round may have changed it again, or deleted it.
-            let Some(topic) = self.store.catalog().topic_by_id(id) else { continue };
-            let at = *found.entry(id).or_insert_with(|| {
-                openings.topics.push((Arc::clone(topic), first_new..topic.partitions));
-                openings.places.push(Vec::new());
-                openings.topics.len() - 1
-            });
-            openings.places[at].push(place);
+            let mut own = None;
+            for (id, first_new) in new {
+                // Later commands of the round may have changed it again, or deleted it.
+                if let Some(topic) = self.store.catalog().topic_by_id(id) {
+                    openings.add(&mut own, topic, first_new, place);
+                }
+            }
         }
         openings
     }

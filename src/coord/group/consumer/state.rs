@@ -362,6 +362,7 @@ mod tests {
             id: parse_base64_id("U7cLu5JESVeoXMoAZrpmcw").unwrap(),
             name: Arc::from("moves-7162"),
             partitions: 4,
+            role: None,
         };
         let hash = XxHash3_64::oneshot(&topic_hash(&topic).to_le_bytes());
         assert_eq!(hash, 4_079_903_262_419_488_217);

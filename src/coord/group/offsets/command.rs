@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::base::fault::Code;
+use crate::base::ids::TopicPartition;
 use crate::coord::cluster::TopicInfo;
 use crate::coord::group;
 
@@ -31,13 +32,29 @@ pub enum Command {
 
 #[derive(Clone, Debug)]
 pub enum Reply {
-    Commit(ByTopic<Outcome>),
+    Commit(Done),
     Fetch(Result<ByTopic<Fetched>, Code>),
     Delete(Result<ByTopic<Outcome>, Code>),
     DeleteGroup(Result<(), Code>),
     TopicsDeleted,
     Move(Result<Moved, Code>),
     List(Vec<Listed>),
+}
+
+/// What a commit came to.
+#[derive(Clone, Debug, Default)]
+pub struct Done {
+    pub outcomes: ByTopic<Outcome>,
+    /// Where the group is going to read again what it has read.
+    pub moved_back: Vec<MovedBack>,
+}
+
+/// A committed offset that went back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MovedBack {
+    pub tp: TopicPartition,
+    /// Where it is now.
+    pub offset: i64,
 }
 
 /// Offsets to be stored.

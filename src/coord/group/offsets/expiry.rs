@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::room::Room;
 use super::rules::{self, Ages};
-use super::{is_gone, store_all, tombstone};
+use super::{is_gone, retries, store_all, tombstone};
 use crate::coord::group::record::{OffsetValue, Record};
 use crate::coord::group::{Cx, Group, GroupMap, Timer};
 
@@ -45,7 +45,8 @@ fn expire_group(group: &Group, cx: &Cx<'_>, room: &mut Room, gone: &mut Vec<Reco
     let reads = rules::reads(group);
     let mut kept = false;
     for (topic, partitions) in &group.offsets.by_topic {
-        let (is_read, is_gone) = (reads.topic(topic), is_gone(cx, topic));
+        let is_read = reads.topic(topic) || retries::are_kept(cx, &group.id, topic);
+        let is_gone = is_gone(cx, topic);
         let old = |value: &OffsetValue| ages.expired(value, cx.moment.wall_ms, retention_ms);
         for (partition, value) in partitions {
             let due = is_gone(value) || (!is_read && old(value));

@@ -6,6 +6,7 @@
 
 mod command;
 mod expiry;
+mod retries;
 mod room;
 mod rules;
 pub mod stuck;
@@ -18,13 +19,13 @@ use std::sync::Arc;
 use super::record::{OffsetRecord, OffsetValue, Record};
 use super::{Cx, GroupMap, Kind, Timer};
 use crate::base::fault::Code;
-use crate::base::ids::Uuid;
+use crate::base::ids::{TopicPartition, Uuid};
 use crate::coord::cluster::TopicInfo;
 use crate::coord::machine::Caller;
 
 pub use command::{
-    ByTopic, Command, Commit, CommitPartition, Committed, Delete, Fetch, Fetched, Listed, Move,
-    Moved, Outcome, Reply,
+    ByTopic, Command, Commit, CommitPartition, Committed, Delete, Done, Fetch, Fetched, Listed,
+    Move, Moved, MovedBack, Outcome, Reply,
 };
 pub use expiry::expire;
 use room::Room;
@@ -105,7 +106,7 @@ pub fn handle(groups: &mut GroupMap, cx: &mut Cx<'_>, caller: Caller, command: C
 
 /// Partitions that do not exist are refused first and do not touch the group; the others stand or
 /// fall together by what the group's kind says, and each by its metadata.
-fn commit(groups: &mut GroupMap, cx: &mut Cx<'_>, request: Commit) -> ByTopic<Outcome> {
+fn commit(groups: &mut GroupMap, cx: &mut Cx<'_>, request: Commit) -> Done {
     let topics: Vec<_> =
         request.topics.iter().map(|(name, _)| cx.moment.cluster.topic(name)).collect();
     let mut known = Vec::new();
@@ -117,6 +118,8 @@ fn commit(groups: &mut GroupMap, cx: &mut Cx<'_>, request: Commit) -> ByTopic<Ou
     let admitted = if known.is_empty() { Ok(()) } else { admit(groups, cx, &request, &known) };
     let group = Arc::<str>::from(&*request.group);
     let expires_ms = request.retention_ms.map(|ms| cx.moment.wall_ms.saturating_add(ms));
+    let is_outside = request.generation < 0;
+    let mut moved_back = Vec::new();
     let mut outcomes = Vec::with_capacity(request.topics.len());
     for ((topic, partitions), info) in request.topics.into_iter().zip(topics) {
         let mut done = Vec::with_capacity(partitions.len());
@@ -125,6 +128,8 @@ fn commit(groups: &mut GroupMap, cx: &mut Cx<'_>, request: Commit) -> ByTopic<Ou
             let outcome = match &info {
                 Some(info) if exists(info, partition) => {
                     admitted.and_then(|()| fits(cx, &asked.metadata)).map(|()| {
+                        let at = Partition { group: &group, info, number: partition };
+                        moved_back.extend(at.moved_back(groups, asked.offset, is_outside));
                         let value = OffsetValue {
                             offset: asked.offset,
                             // The record with an expiry has no room for these.
@@ -150,7 +155,26 @@ fn commit(groups: &mut GroupMap, cx: &mut Cx<'_>, request: Commit) -> ByTopic<Ou
         }
         outcomes.push((topic, done));
     }
-    outcomes
+    Done { outcomes, moved_back }
+}
+
+/// Where an offset is committed.
+struct Partition<'a> {
+    group: &'a str,
+    info: &'a TopicInfo,
+    number: i32,
+}
+
+impl Partition<'_> {
+    /// Whether this commit moves the group back. One from outside that repeats what is committed
+    /// counts as well: an operator whose answer got lost asks again.
+    fn moved_back(&self, groups: &GroupMap, offset: i64, is_outside: bool) -> Option<MovedBack> {
+        let committed = groups.get(self.group)?.offsets.get(&self.info.name, self.number)?;
+        let of_this = committed.topic_id.is_nil() || committed.topic_id == self.info.id;
+        let back = offset < committed.offset || is_outside && offset == committed.offset;
+        let tp = TopicPartition::new(self.info.id, self.number);
+        (of_this && back).then_some(MovedBack { tp, offset })
+    }
 }
 
 fn exists(topic: &TopicInfo, partition: i32) -> bool {
@@ -201,15 +225,22 @@ fn fetch(groups: &GroupMap, cx: &Cx<'_>, request: &Fetch) -> Result<ByTopic<Fetc
     }
     let offsets = group.map(|group| &group.offsets);
     let Some(topics) = &request.topics else {
-        return Ok(offsets.map(|offsets| all(offsets, cx)).unwrap_or_default());
+        let mut found = offsets.map(|offsets| all(offsets, cx)).unwrap_or_default();
+        retries::complete(&mut found, &request.group, cx);
+        return Ok(found);
     };
     let mut named = BTreeSet::new();
     let of_topic = |(topic, partitions): &(Arc<str>, Vec<i32>)| {
         let is_gone = is_gone(cx, topic);
+        let info = cx.moment.cluster.topic(topic);
         let once = partitions.iter().filter(|n| named.insert((Arc::clone(topic), **n)));
         let found = once.map(|partition| {
             let value = offsets.and_then(|offsets| offsets.get(topic, *partition));
-            fetched(*partition, value.filter(|value| !is_gone(value)))
+            let mut found = fetched(*partition, value.filter(|value| !is_gone(value)));
+            if found.committed.is_none() {
+                found.committed = retries::given(info.as_ref(), &request.group, *partition);
+            }
+            found
         });
         (Arc::clone(topic), found.collect())
     };

@@ -50,10 +50,14 @@ fn plain(group: &str, topics: &[(&str, &[CommitPartition])]) -> Commit {
     }
 }
 
+fn commit_whole(kit: &mut Kit, request: Commit) -> Done {
+    let Reply::Commit(done) = ask(kit, Command::Commit(request)) else { panic!("no commit") };
+    done
+}
+
 /// How each partition fared.
 fn commit(kit: &mut Kit, request: Commit) -> Vec<(String, i32, Result<(), Code>)> {
-    let Reply::Commit(topics) = ask(kit, Command::Commit(request)) else { panic!("no commit") };
-    flat(topics)
+    flat(commit_whole(kit, request).outcomes)
 }
 
 fn flat(topics: ByTopic<Outcome>) -> Vec<(String, i32, Result<(), Code>)> {
@@ -718,4 +722,76 @@ fn an_offset_moves_on_once_its_group_is_empty_and_only_from_where_it_was_seen() 
     assert_eq!(move_on(&mut kit, "modern", 5), Ok(Moved::Elsewhere));
     kit.failover();
     assert_eq!(offsets(&mut kit, "modern"), ["orders-0=6"]);
+}
+
+#[test]
+fn a_group_begins_its_retry_topic_at_the_beginning() {
+    let mut kit = kit();
+    kit.cluster.set_retry_topic("retry.g.orders", 2, "g", "orders");
+    assert_eq!(offsets(&mut kit, "g"), ["retry.g.orders-0=0", "retry.g.orders-1=0"]);
+    assert_eq!(offsets(&mut kit, "h"), [""; 0], "it is nobody else's");
+    commit_one(&mut kit, "g", "retry.g.orders", partition(1, 7));
+    commit_one(&mut kit, "g", "orders", partition(0, 5));
+    let expected = ["orders-0=5", "retry.g.orders-0=0", "retry.g.orders-1=7"];
+    assert_eq!(offsets(&mut kit, "g"), expected);
+    let named = |topic: &str, of: &[i32]| Fetch {
+        group: "g".to_owned(),
+        member_id: None,
+        member_epoch: -1,
+        topics: Some(vec![(Arc::from(topic), of.to_vec())]),
+    };
+    let mut fetch = |request| match ask(&mut kit, Command::Fetch(request)) {
+        Reply::Fetch(Ok(topics)) => {
+            let of = topics.into_iter().flat_map(|(_, of)| of);
+            of.map(|found| found.committed.map(|c| c.offset)).collect::<Vec<_>>()
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(fetch(named("retry.g.orders", &[0, 1, 2])), [Some(0), Some(7), None]);
+    assert_eq!(fetch(named("orders", &[0, 1])), [Some(5), None]);
+}
+
+#[test]
+fn offsets_in_a_retry_topic_are_kept_while_it_exists() {
+    let mut kit = kit();
+    kit.cluster.set_retry_topic("retry.g.orders", 1, "g", "orders");
+    for group in ["g", "h"] {
+        commit_one(&mut kit, group, "retry.g.orders", partition(0, 7));
+        commit_one(&mut kit, group, "orders", partition(0, 5));
+    }
+    kit.pass(RETENTION + CHECK);
+    assert_eq!(offsets(&mut kit, "g"), ["retry.g.orders-0=7"]);
+    assert_eq!(offsets(&mut kit, "h"), [""; 0]);
+    kit.cluster.delete_topic("retry.g.orders");
+    kit.pass(CHECK);
+    assert_eq!(known_groups(&kit), [""; 0]);
+}
+
+#[test]
+fn a_commit_tells_where_the_group_was_moved_back() {
+    let mut kit = kit();
+    let orders = kit.cluster.topic("orders").expect("made").id;
+    let mut back = |request| {
+        let done = commit_whole(&mut kit, request);
+        let of = done.moved_back.into_iter();
+        of.map(|moved| (moved.tp.topic_id == orders, moved.tp.partition, moved.offset))
+            .collect::<Vec<_>>()
+    };
+    let at = |offset| plain("g", &[("orders", &[partition(0, offset), partition(1, 5)])]);
+    let none: Vec<(bool, i32, i64)> = Vec::new();
+    assert_eq!(back(at(9)), none, "it was nowhere before");
+    assert_eq!(back(at(10)), [(true, 1, 5)], "from outside, the same again counts");
+    assert_eq!(back(at(4)), [(true, 0, 4), (true, 1, 5)]);
+}
+
+#[test]
+fn a_member_moves_back_only_by_going_back() {
+    let mut kit = kit();
+    let member = stable_member(&mut kit, "g", CONSUMER_PROTOCOL_TYPE, &["orders"]);
+    let mut back = |offset| {
+        let mut request = plain("g", &[("orders", &[partition(0, offset)])]);
+        (request.member_id, request.generation) = (member.clone(), 1);
+        commit_whole(&mut kit, request).moved_back.len()
+    };
+    assert_eq!([back(9), back(9), back(10), back(3)], [0, 0, 0, 1]);
 }

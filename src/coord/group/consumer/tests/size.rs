@@ -60,7 +60,8 @@ struct Bare {
 impl Bare {
     fn new(settings: GroupSettings) -> Self {
         let partitions = i32::try_from(2 * MEMBERS).unwrap();
-        let topic = TopicInfo { id: Uuid::from_u128(7), name: Arc::from("a"), partitions };
+        let topic =
+            TopicInfo { id: Uuid::from_u128(7), name: Arc::from("a"), partitions, role: None };
         Self {
             groups: Groups::new(Arc::new(settings)),
             cluster: Counting(topic, std::cell::Cell::new(0)),
