@@ -12,6 +12,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -29,6 +30,9 @@ use crate::base::metrics::Text;
 use crate::base::settings::Address;
 
 const MAX_BODY_BYTES: usize = 64 << 10;
+
+/// How long the broker may take for one request.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Metrics on their way.
 pub type Scrape = Pin<Box<dyn Future<Output = Text> + Send>>;
@@ -175,6 +179,24 @@ fn check_write(headers: &HeaderMap, hosts: &[String]) -> Result<(), ApiError> {
         return Err(error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", message));
     }
     Ok(())
+}
+
+/// An answer in JSON.
+pub(super) type Reply<T> = Result<Json<T>, ApiError>;
+
+/// Answers, unless the broker takes too long.
+pub(super) async fn in_time<T>(answer: impl Future<Output = Result<T, ApiError>>) -> Reply<T> {
+    match tokio::time::timeout(PATIENCE, answer).await {
+        Ok(answer) => answer.map(Json),
+        Err(_) => {
+            let message = "the shards did not answer in time";
+            Err(error(StatusCode::SERVICE_UNAVAILABLE, "timed-out", message))
+        }
+    }
+}
+
+pub(super) fn bad(message: impl Into<String>) -> ApiError {
+    error(StatusCode::BAD_REQUEST, "bad-request", message)
 }
 
 /// An error of the endpoint's own.

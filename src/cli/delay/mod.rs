@@ -1,20 +1,12 @@
 //! `klamm delay`: what waits to be delivered, over the broker's HTTP endpoint.
 
-mod http;
 mod pending;
 mod sums;
 
-use std::time::Duration;
-
-use clap::{Args, Subcommand};
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use clap::Subcommand;
 
 use super::exit::Exit;
-use super::output;
-use super::remote::{Output, address};
-use super::table::Answer;
-use http::{Endpoint, HttpError};
+use super::over_http::OverHttp;
 
 #[derive(Subcommand, Debug)]
 pub enum DelayCommand {
@@ -48,39 +40,4 @@ pub fn run(command: &DelayCommand) -> Exit {
         DelayCommand::Histogram(over) => over.run(sums::histogram),
         DelayCommand::Cancel(over) => over.run(pending::cancel),
     }
-}
-
-/// A command's own arguments, and those of all commands over HTTP.
-#[derive(Args, Debug)]
-pub struct OverHttp<T: Args> {
-    #[command(flatten)]
-    asked: T,
-    /// The broker's HTTP address
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8092")]
-    #[arg(value_parser = address)]
-    http: String,
-    /// How long to wait for an answer
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    timeout: u64,
-    /// A table for eyes or JSON for scripts
-    #[arg(long, value_enum, default_value_t = Output::Table)]
-    output: Output,
-}
-
-impl<T: Args> OverHttp<T> {
-    fn run(&self, command: impl FnOnce(&Endpoint, &T) -> Result<Answer, HttpError>) -> Exit {
-        let endpoint = Endpoint::new(self.http.clone(), Duration::from_secs(self.timeout));
-        match command(&endpoint, &self.asked) {
-            Ok(answer) => output::print(&answer.shown(self.output)),
-            Err(error) => output::fail(&error.to_string(), error.exit()),
-        }
-    }
-}
-
-/// Reads an answer as what it must be.
-fn read<T: DeserializeOwned>(value: &Value) -> Result<T, HttpError> {
-    T::deserialize(value).map_err(|error| {
-        HttpError::Refused(format!("the answer is not of this version of klamm: {error}"))
-    })
 }

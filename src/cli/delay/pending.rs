@@ -4,8 +4,8 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::http::{Endpoint, HttpError, encoded};
-use super::read;
+use crate::cli::http::{Endpoint, HttpError, encoded};
+use crate::cli::over_http::read;
 use crate::cli::table::{Answer, Column, Row, number, or_dash, words};
 use crate::cli::time;
 

@@ -19,20 +19,17 @@ mod page;
 mod shapes;
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use axum::response::Json;
 use axum::routing::{delete, get};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::http::{ApiError, error};
+use super::http::{ApiError, Reply, bad, error, in_time};
 use crate::base::ids::{TopicPartition, Uuid};
 use crate::delay::query::{Answer, Ask, Histogram, MOST_LISTED, Summary};
 use crate::delay::state::Outcome;
@@ -40,14 +37,10 @@ pub use book::{Asked, Delays, Place};
 use page::{Cursor, Page};
 use shapes::{HistogramShape, PartitionShape, TopicShape};
 
-/// How long all shards together may take for one request.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 /// Records of a page unless asked otherwise.
 const DEFAULT_LISTED: usize = 100;
 
 type Shared = State<Arc<dyn Delays>>;
-type Reply<T> = Result<Json<T>, ApiError>;
 
 /// The routes.
 pub(super) fn routes(delays: Arc<dyn Delays>) -> Router {
@@ -282,20 +275,6 @@ async fn histogram(asked: Vec<(TopicPartition, Asked)>) -> Result<HistogramShape
         }
     }
     Ok(HistogramShape::of(&sum.unwrap_or_default()))
-}
-
-async fn in_time<T>(answer: impl Future<Output = Result<T, ApiError>>) -> Reply<T> {
-    match tokio::time::timeout(PATIENCE, answer).await {
-        Ok(answer) => answer.map(Json),
-        Err(_) => {
-            let message = "the shards did not answer in time";
-            Err(error(StatusCode::SERVICE_UNAVAILABLE, "timed-out", message))
-        }
-    }
-}
-
-fn bad(message: impl Into<String>) -> ApiError {
-    error(StatusCode::BAD_REQUEST, "bad-request", message)
 }
 
 fn gone(topic: &str, partition: i32) -> ApiError {

@@ -52,15 +52,19 @@ impl Endpoint {
     }
 
     pub fn get(&self, path: &str) -> Result<Value, HttpError> {
-        self.ask("GET", path)
+        self.ask("GET", path, None)
     }
 
     pub fn delete(&self, path: &str) -> Result<Value, HttpError> {
-        self.ask("DELETE", path)
+        self.ask("DELETE", path, None)
     }
 
-    fn ask(&self, method: &str, path: &str) -> Result<Value, HttpError> {
-        let answer = self.exchange(method, path);
+    pub fn post(&self, path: &str, body: &Value) -> Result<Value, HttpError> {
+        self.ask("POST", path, Some(body))
+    }
+
+    fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, HttpError> {
+        let answer = self.exchange(method, path, body);
         let answer = answer
             .map_err(|error| HttpError::Unreachable { address: self.address.clone(), error })?;
         let (status, body) = parse(&answer)
@@ -77,16 +81,18 @@ impl Endpoint {
         }
     }
 
-    fn exchange(&self, method: &str, path: &str) -> io::Result<Vec<u8>> {
+    fn exchange(&self, method: &str, path: &str, body: Option<&Value>) -> io::Result<Vec<u8>> {
         let mut socket = self.connect()?;
         socket.set_read_timeout(Some(self.patience))?;
         socket.set_write_timeout(Some(self.patience))?;
-        let head = format!(
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
-             Connection: close\r\n\r\n",
-            self.address
+             Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            self.address,
+            body.len()
         );
-        socket.write_all(head.as_bytes())?;
+        socket.write_all(request.as_bytes())?;
         let mut answer = Vec::new();
         socket.take(MOST_BYTES).read_to_end(&mut answer)?;
         Ok(answer)
