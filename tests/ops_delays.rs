@@ -1,5 +1,7 @@
 //! What is delayed over HTTP, on real sockets: shapes, pages, cancels, and what is refused.
 
+mod support;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
@@ -17,6 +19,7 @@ use klamm::delay::state::Outcome;
 use klamm::ops::delays::{Asked, Delays, Place};
 use klamm::ops::http::{HttpServer, Probes};
 use serde_json::{Value, json};
+use support::dead_letters::NoDeadLetters;
 use tokio::runtime::Runtime;
 
 /// Topic `orders` with partitions 0 and 1, where ticket t of partition p is due at 1000 t + p,
@@ -95,6 +98,7 @@ fn start() -> Running {
         ready: Box::new(|| Ok(())),
         metrics: Box::new(|| Box::pin(async { Text::default() })),
         delays: Arc::new(Book),
+        dead_letters: Arc::new(NoDeadLetters),
     };
     let runtime = Runtime::new().unwrap();
     let address = Address { host: "127.0.0.1".into(), port: 0 };

@@ -1,5 +1,7 @@
 //! The operator's HTTP endpoint over real sockets.
 
+mod support;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use klamm::base::settings::Address;
 use klamm::delay::query::Ask;
 use klamm::ops::delays::{Asked, Delays, Place};
 use klamm::ops::http::{HttpServer, Probes, Scrape};
+use support::dead_letters::NoDeadLetters;
 use tokio::runtime::Runtime;
 
 fn loopback(port: u16) -> Address {
@@ -53,6 +56,7 @@ fn start() -> Running {
             Box::pin(async { text })
         }),
         delays: Arc::new(Nothing),
+        dead_letters: Arc::new(NoDeadLetters),
     };
     let runtime = Runtime::new().unwrap();
     let server = runtime.block_on(HttpServer::start(&loopback(0), probes)).unwrap();
@@ -137,7 +141,12 @@ fn a_page_in_a_browser_cannot_command_the_broker() {
 fn a_taken_port_is_told_with_a_remedy() {
     let server = start();
     let metrics = Box::new(|| Box::pin(async { Text::default() }) as Scrape);
-    let probes = Probes { ready: Box::new(|| Ok(())), metrics, delays: Arc::new(Nothing) };
+    let probes = Probes {
+        ready: Box::new(|| Ok(())),
+        metrics,
+        delays: Arc::new(Nothing),
+        dead_letters: Arc::new(NoDeadLetters),
+    };
     let runtime = Runtime::new().unwrap();
     let address = loopback(server.address.port());
     let error = runtime.block_on(HttpServer::start(&address, probes)).err().expect("taken");

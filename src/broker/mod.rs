@@ -4,6 +4,7 @@
 //! No behaviour lives here: every component has its own `open` or `start`, and gets its settings
 //! and its neighbours by value.
 
+mod dead_letters;
 mod groups;
 mod recovery;
 mod status;
@@ -38,6 +39,7 @@ use crate::shard::producer_ids::ProducerIds;
 use crate::shard::retry::steward::Steward;
 use crate::shard::retry::trim::Trimmer;
 use crate::store::lock::DirLock;
+use dead_letters::Caretakers;
 use status::Status;
 use storage::Storage;
 
@@ -142,6 +144,7 @@ struct Running {
     http: Vec<HttpServer>,
     /// Work of the broker's own, which may end at any moment.
     chores: JoinSet<()>,
+    caretakers: Caretakers,
 }
 
 impl Running {
@@ -161,15 +164,22 @@ impl Running {
             let info = Arc::new(ListenerInfo::of(wanted, bound.address()));
             listeners.push((bound, info));
         }
-        let api = Api::new(Arc::new(services(settings, env, status, storage)));
+        let services = Arc::new(services(settings, env, status, storage));
+        let api = Api::new(Arc::clone(&services));
         let server = Server::start(listeners, limits, api, Arc::clone(&status.metrics));
-        status.serving(storage, server.gauges());
+        let steward = Arc::clone(&services.steward);
+        let caretakers = Caretakers::start(env, &status.metrics, steward, storage).await;
+        let caretakers = caretakers.map_err(|error| format!("meta.redb: {error}"))?;
+        status.serving(storage, caretakers.handles(), server.gauges());
         let mut chores = JoinSet::new();
         let trimmer = Trimmer::new(Arc::clone(&storage.shards), Arc::clone(&storage.metadata));
         let every = u64::try_from(settings.retention_check_interval_ms).unwrap_or(u64::MAX);
         chores.spawn(trimmer.run(Duration::from_millis(every)));
-        let running = Self { server, http, chores };
-        running.announce(settings, storage).map_err(|error| format!("standard output: {error}"))?;
+        let running = Self { server, http, chores, caretakers };
+        if let Err(error) = running.announce(settings, storage) {
+            running.caretakers.stop().await;
+            return Err(format!("standard output: {error}"));
+        }
         Ok(running)
     }
 
@@ -204,6 +214,7 @@ impl Running {
         for http in self.http {
             http.stop().await;
         }
+        self.caretakers.stop().await;
     }
 }
 

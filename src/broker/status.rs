@@ -4,6 +4,7 @@
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use super::dead_letters::Handles;
 use super::storage::Storage;
 use crate::api::groups::Groups;
 use crate::base::ids::TopicPartition;
@@ -11,6 +12,7 @@ use crate::base::metrics::{CommitMetrics, CompactionMetrics, Metrics, Text, samp
 use crate::catalog::is_internal;
 use crate::delay::query::Ask;
 use crate::ops::delays::{Asked, Delays, Place};
+use crate::ops::dlq::DeadLetters;
 use crate::ops::http::Probes;
 use crate::ops::process::Usage;
 use crate::server::Gauges;
@@ -40,6 +42,7 @@ struct Serving {
     /// outlives it.
     shards: Weak<Shards>,
     metadata: Weak<Metadata>,
+    dead_letters: Handles,
     server: Gauges,
 }
 
@@ -57,7 +60,7 @@ impl Status {
     }
 
     /// Clients are served from now on.
-    pub fn serving(&self, storage: &Storage, server: Gauges) {
+    pub fn serving(&self, storage: &Storage, dead_letters: Handles, server: Gauges) {
         let serving = Serving {
             failed: storage.failed.clone(),
             registry: Arc::clone(storage.shards.registry()),
@@ -65,6 +68,7 @@ impl Status {
             compaction: Arc::clone(&storage.compaction),
             shards: Arc::downgrade(&storage.shards),
             metadata: Arc::downgrade(&storage.metadata),
+            dead_letters,
             server,
         };
         assert!(self.serving.set(serving).is_ok(), "the broker starts once");
@@ -81,7 +85,18 @@ impl Status {
                 Box::pin(async move { status.render().await })
             }),
             delays: Arc::clone(self) as Arc<dyn Delays>,
+            dead_letters: Arc::clone(self) as Arc<dyn DeadLetters>,
         }
+    }
+
+    /// What looks after dead letters, once it does.
+    pub(super) fn dead_letters(&self) -> Option<&Handles> {
+        self.serving.get().map(|serving| &serving.dead_letters)
+    }
+
+    /// The way to the group coordinators; `None` before clients are served and after.
+    pub(super) fn groups(&self) -> Option<Groups> {
+        self.serving.get().and_then(Serving::groups)
     }
 
     fn check(&self) -> Result<(), String> {
@@ -113,6 +128,7 @@ impl Status {
             if let Some(shards) = serving.shards.upgrade() {
                 gauges::render(&shards, PATIENCE, out).await;
             }
+            serving.dead_letters.render(PATIENCE, out).await;
             if let (Some(groups), Some(survey)) = (groups, survey) {
                 groups.render(&survey, out);
             }

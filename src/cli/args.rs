@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::config::ConfigCommand;
 use super::delay::DelayCommand;
+use super::dlq::DlqCommand;
 use super::group::GroupCommand;
 use super::topic::TopicCommand;
 
@@ -37,6 +38,11 @@ pub(super) enum Command {
     Delay {
         #[command(subcommand)]
         command: DelayCommand,
+    },
+    /// Dead letters, what puts them back, and records that hold a group up, over HTTP
+    Dlq {
+        #[command(subcommand)]
+        command: DlqCommand,
     },
     /// Configs of topics, brokers and groups
     Config {

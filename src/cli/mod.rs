@@ -7,6 +7,7 @@ mod args;
 mod client;
 mod config;
 mod delay;
+mod dlq;
 mod docs;
 pub mod exit;
 mod group;
@@ -54,6 +55,7 @@ pub fn run(
         Command::Topic { command } => Action::Done(topic::run(&command)),
         Command::Group { command } => Action::Done(group::run(&command)),
         Command::Delay { command } => Action::Done(delay::run(&command)),
+        Command::Dlq { command } => Action::Done(dlq::run(&command)),
         Command::Config { command } => Action::Done(config::run(&command)),
     }
 }

@@ -20,3 +20,9 @@ pub fn fail(line: &str, exit: Exit) -> Exit {
     let _ = writeln!(io::stderr().lock(), "klamm: {line}");
     exit
 }
+
+/// Writes a line about what is under way.
+pub fn note(line: &str) {
+    // Nobody is left to be told when standard error itself is closed.
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}

@@ -1,5 +1,5 @@
-//! The operator's HTTP endpoint: health, metrics, what is delayed (`delays/`), and the frame for
-//! commands to come.
+//! The operator's HTTP endpoint: health, metrics, what is delayed (`delays/`), what is dead and put
+//! back (`dlq/`).
 //!
 //! `GET /health/live` says that the process answers, `GET /health/ready` whether clients can use
 //! the broker (503 with the reason if not), `GET /metrics` the Prometheus text. Errors are JSON
@@ -26,6 +26,7 @@ use tokio::task::JoinHandle;
 
 use super::capped::Capped;
 use super::delays::{self, Delays};
+use super::dlq::{self, DeadLetters};
 use crate::base::metrics::Text;
 use crate::base::settings::Address;
 
@@ -44,6 +45,7 @@ pub struct Probes {
     /// All metrics, within a bounded time.
     pub metrics: Box<dyn Fn() -> Scrape + Send + Sync>,
     pub delays: Arc<dyn Delays>,
+    pub dead_letters: Arc<dyn DeadLetters>,
 }
 
 /// An error as clients get it.
@@ -135,6 +137,7 @@ fn router(probes: Arc<Probes>, hosts: Arc<Vec<String>>) -> Router {
         })
         .with_state(Arc::clone(&probes))
         .merge(delays::routes(Arc::clone(&probes.delays)))
+        .merge(dlq::routes(Arc::clone(&probes.dead_letters)))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(middleware::from_fn_with_state(hosts, guard_writes))
 }

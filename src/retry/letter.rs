@@ -188,6 +188,21 @@ pub fn redriven(headers: &[OwnedHeader]) -> Vec<OwnedHeader> {
     copy
 }
 
+/// As [`redriven`], for the retry topic of the group that failed: the copy tells of its first
+/// delivery and failure as a retry does, so that the next dead letter tells of them too.
+#[must_use]
+pub fn redriven_to_retry(headers: &[OwnedHeader]) -> Vec<OwnedHeader> {
+    let mut copy = redriven(headers);
+    let origin = text(headers, TOPIC).zip(number(headers, PARTITION)).zip(number(headers, OFFSET));
+    copy.extend(origin.map(|((topic, partition), offset)| {
+        told(headers::RETRY_ORIGIN, Place { topic: topic.to_owned(), partition, offset })
+    }));
+    for name in [FIRST_TIMESTAMP, ORIGINAL_TIMESTAMP] {
+        copy.extend(number::<i64>(headers, name).map(|ms| told(name, ms)));
+    }
+    copy
+}
+
 /// What of a record's headers a copy has too.
 fn carried(headers: &[OwnedHeader]) -> Vec<OwnedHeader> {
     headers.iter().filter(|header| is_carried(&header.key)).cloned().collect()
@@ -352,6 +367,22 @@ mod tests {
         assert_eq!(Story::of_retry(&back), Story { redrives: 1, ..Story::default() });
         let again = dead(&back, &Death { redrives: 1, ..death(Reason::NackDead, &origin) });
         assert_eq!(redrives(&redriven(&again)), 2);
+    }
+
+    #[test]
+    fn a_group_that_gets_its_dead_letter_back_knows_its_story_but_for_the_attempts() {
+        let origin = origin();
+        let letter = dead(&[header("trace", "1")], &death(Reason::DeliveryLimit, &origin));
+        let story = Story {
+            attempts: 0,
+            origin: Some(origin),
+            first_failed_ms: Some(1000),
+            original_timestamp_ms: Some(500),
+            redrives: 1,
+        };
+        assert_eq!(Story::of_retry(&redriven_to_retry(&letter)), story);
+        let strange = [header(TOPIC, "orders"), header(PARTITION, "x")];
+        assert_eq!(redriven_to_retry(&strange), redriven(&strange));
     }
 
     #[test]

@@ -3,4 +3,5 @@
 
 pub mod broker;
 pub mod client;
+pub mod dead_letters;
 pub mod topics;

@@ -86,6 +86,8 @@ declare! {
         "Delayed records that expired before they were released, or were lost to damage.";
     delay_late_seconds: Histogram = Histogram::of_time(), "klamm_delay_late_seconds",
         "How long after its due time a delayed record was appended to the log.";
+    retry_redriven_records: Counter = Counter::default(), "klamm_retry_redriven_records_total",
+        "Dead letters put back by redrive jobs.";
     coordinator_load_seconds: Histogram = Histogram::of_time(), "klamm_coordinator_load_seconds",
         "Time to build one coordinator from its partition's log.";
 }
@@ -187,6 +189,21 @@ pub mod sampled {
     pub const DELAY_CLOCK_STEPPED: Family = Family {
         name: "klamm_delay_clock_stepped",
         help: "1 while wall time is so far off that the release clock does not follow it.",
+        kind: "gauge",
+    };
+    pub const DEAD_LETTER_RECORDS: Family = Family {
+        name: "klamm_retry_dead_letter_records",
+        help: "Records of a dead-letter topic.",
+        kind: "gauge",
+    };
+    pub const DEAD_LETTER_OLDEST: Family = Family {
+        name: "klamm_retry_oldest_dead_letter_timestamp_seconds",
+        help: "Unix time of the first record of a dead-letter topic.",
+        kind: "gauge",
+    };
+    pub const REDRIVE_JOBS: Family = Family {
+        name: "klamm_retry_redrive_jobs",
+        help: "Redrive jobs by state; of those that are over, the last ones.",
         kind: "gauge",
     };
     pub const GROUP_STUCK: Family = Family {

@@ -1,0 +1,250 @@
+//! Dead letters as operators look at them: topics with their sums, and pages of records.
+//!
+//! Records are counted by the headers of their batches, once: what was counted is remembered for
+//! as long as nothing is deleted below it. One look reads a bounded part; the next goes on.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+
+use super::reader::{Placed, Stretch, Unreadable};
+use crate::base::ids::{TopicPartition, Uuid};
+use crate::base::role::{Role, RoleKind};
+use crate::catalog::{Topic, is_internal};
+use crate::retry::redrive::provenance::Provenance;
+use crate::retry::view::{DeadTopic, Letter, MOST_LISTED, Page, PageAsk, Refusal};
+use crate::shard::metadata::Metadata;
+use crate::shard::registry::{Partition, Registry};
+
+/// Bytes of batches that are read at once.
+const READ_BYTES: u64 = 1 << 20;
+/// Bytes that one look at counts may read.
+const MOST_COUNTED_BYTES: usize = 256 << 20;
+/// Bytes that one page may read; more are left to the next.
+const MOST_SEARCHED_BYTES: usize = 64 << 20;
+/// Bytes of keys, values and headers of one page.
+const MOST_SHOWN_BYTES: usize = 4 << 20;
+/// Bytes of a value that are shown.
+const VALUE_SHOWN_BYTES: usize = 1 << 10;
+
+/// What was counted of a partition.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted {
+    /// The log's start then.
+    start: i64,
+    /// The next offset to count.
+    next: i64,
+    records: u64,
+    /// Time of the first record.
+    oldest_ms: Option<i64>,
+}
+
+/// The dead letters of this broker.
+pub struct DeadLetters {
+    metadata: Arc<Metadata>,
+    registry: Arc<Registry>,
+    counted: Mutex<FxHashMap<TopicPartition, Counted>>,
+    /// What a compressed batch may become when it is read.
+    most_inflated_bytes: usize,
+}
+
+impl DeadLetters {
+    #[must_use]
+    pub fn new(
+        metadata: Arc<Metadata>,
+        registry: Arc<Registry>,
+        most_inflated_bytes: usize,
+    ) -> Arc<Self> {
+        Arc::new(Self { metadata, registry, counted: Mutex::default(), most_inflated_bytes })
+    }
+
+    /// All dead-letter topics by name. Blocks on the disk.
+    #[must_use]
+    pub fn list(&self) -> Vec<DeadTopic> {
+        let topics = self.topics();
+        let served = |topic: &Topic| self.partitions(topic.id, topic.partitions);
+        let all: Vec<_> = topics.iter().flat_map(|(topic, _)| served(topic)).collect();
+        let known: rustc_hash::FxHashSet<_> = all.iter().map(|partition| partition.tp).collect();
+        self.counted.lock().retain(|tp, _| known.contains(tp));
+        let mut room = MOST_COUNTED_BYTES;
+        topics.into_iter().map(|(topic, role)| self.summary(&topic, &role, &mut room)).collect()
+    }
+
+    fn topics(&self) -> Vec<(Arc<Topic>, Arc<Role>)> {
+        let catalog = self.metadata.catalog();
+        let dead = |topic: &Arc<Topic>| {
+            let role = topic.role.clone().filter(|role| role.kind == RoleKind::Dlq)?;
+            Some((Arc::clone(topic), role))
+        };
+        catalog.topics().filter_map(dead).collect()
+    }
+
+    fn partitions(&self, topic: Uuid, count: i32) -> Vec<Arc<Partition>> {
+        let served = |n| self.registry.get(TopicPartition::new(topic, n));
+        (0..count).filter_map(served).collect()
+    }
+
+    fn summary(&self, topic: &Topic, role: &Role, room: &mut usize) -> DeadTopic {
+        let (mut records, mut bytes, mut oldest_ms) = (Some(0), 0, None);
+        for partition in self.partitions(topic.id, topic.partitions) {
+            let counted = self.count(&partition, room);
+            bytes += partition.view.size_bytes();
+            oldest_ms = oldest_ms.into_iter().chain(counted.oldest_ms).min();
+            let is_all = counted.next >= partition.view.high_watermark();
+            records = records.filter(|_| is_all).map(|sum| sum + counted.records);
+        }
+        let retry = Role { kind: RoleKind::Retry, ..role.clone() };
+        let retry = role.group.is_some().then(|| self.metadata.catalog().of_role(&retry).cloned());
+        DeadTopic {
+            topic: topic.name.to_string(),
+            group: role.group.as_deref().map(str::to_owned),
+            source: Some(role.source_name.to_string()),
+            retry_topic: retry.flatten().map(|topic| topic.name.to_string()),
+            partitions: topic.partitions,
+            records,
+            bytes,
+            oldest_ms,
+        }
+    }
+
+    /// Goes on counting where the last look ended, as far as there is room. What can't be read is
+    /// counted as far as that goes.
+    fn count(&self, partition: &Partition, room: &mut usize) -> Counted {
+        let view = &partition.view;
+        let start = view.log_start();
+        let known = self.counted.lock().get(&partition.tp).copied();
+        let fresh = Counted { start, next: start, ..Counted::default() };
+        let mut counted = known.filter(|known| known.start == start).unwrap_or(fresh);
+        let end = view.high_watermark();
+        while counted.next < end && *room > 0 {
+            let Ok(stretch) = Stretch::read(view, counted.next, None, READ_BYTES, 0) else { break };
+            for (header, batch) in stretch.batches() {
+                if counted.oldest_ms.is_none() {
+                    counted.oldest_ms = Some(header.base_timestamp_ms);
+                }
+                *room = room.saturating_sub(batch.len());
+                counted.records += u64::from(header.record_count.unsigned_abs());
+            }
+            counted.next = stretch.next_offset().unwrap_or(end).max(counted.next + 1);
+        }
+        self.counted.lock().insert(partition.tp, counted);
+        counted
+    }
+
+    /// A page of any topic's records, read as dead letters. Blocks on the disk.
+    ///
+    /// # Errors
+    /// If there is no such topic, or it can't be read.
+    pub fn page(&self, topic: &str, ask: &PageAsk) -> Result<Page, Refusal> {
+        let found = self.metadata.catalog().topic(topic).filter(|_| !is_internal(topic)).cloned();
+        let found = found.ok_or_else(|| Refusal::NotFound(format!("there is no topic {topic}")))?;
+        let mut search = Search::new(ask);
+        for partition in self.partitions(found.id, found.partitions) {
+            let searched = search.partition(&partition, self.most_inflated_bytes);
+            searched.map_err(|error| {
+                Refusal::Unavailable(format!("{topic}-{}: {error}", partition.tp.partition))
+            })?;
+            if search.is_over() {
+                break;
+            }
+        }
+        Ok(search.page)
+    }
+}
+
+/// A page as it fills.
+struct Search<'a> {
+    ask: &'a PageAsk,
+    page: Page,
+    searched_bytes: usize,
+    shown_bytes: usize,
+}
+
+impl<'a> Search<'a> {
+    fn new(ask: &'a PageAsk) -> Self {
+        Self { ask, page: Page::default(), searched_bytes: 0, shown_bytes: 0 }
+    }
+
+    fn is_over(&self) -> bool {
+        self.page.next.is_some()
+    }
+
+    fn partition(&mut self, partition: &Partition, most_bytes: usize) -> Result<(), Unreadable> {
+        let (number, view) = (partition.tp.partition, &partition.view);
+        let start = match self.ask.after {
+            Some((after, _)) if number < after => return Ok(()),
+            Some((after, offset)) if number == after => offset.saturating_add(1),
+            _ => 0,
+        };
+        let start = start.max(view.log_start());
+        let stretch = self.ask.filter.stretch(number, start, view.high_watermark());
+        let Some((mut next, end)) = stretch else { return Ok(()) };
+        let mut hint = None;
+        while next < end && !self.is_over() {
+            if self.searched_bytes >= MOST_SEARCHED_BYTES {
+                self.page.next = Some(cursor(number, next - 1));
+                break;
+            }
+            let stretch = Stretch::read(view, next, hint, READ_BYTES, most_bytes)?;
+            hint = stretch.hint();
+            self.searched_bytes += stretch.batches().map(|(_, batch)| batch.len()).sum::<usize>();
+            stretch.for_each(|placed| {
+                if placed.offset < end {
+                    self.take(number, &placed);
+                }
+            })?;
+            next = stretch.next_offset().unwrap_or(end).max(next + 1);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, partition: i32, placed: &Placed<'_>) {
+        let Placed { offset, timestamp_ms, record } = *placed;
+        let provenance = Provenance::of(record.headers.iter());
+        if self.is_over() || !self.ask.filter.matches(offset, timestamp_ms, record, &provenance) {
+            return;
+        }
+        let limit = self.ask.limit.min(MOST_LISTED);
+        let is_full = self.page.records.len() >= limit || self.shown_bytes >= MOST_SHOWN_BYTES;
+        if is_full {
+            let last = self.page.records.last().expect("a full page has records");
+            self.page.next = Some(cursor(last.partition, last.offset));
+            return;
+        }
+        let letter = shown(partition, placed, &provenance);
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let headers = letter.headers.iter().map(|(name, value)| name.len() + text(value));
+        self.shown_bytes +=
+            text(&letter.key) + text(&letter.value) + headers.sum::<usize>() + size_of::<Letter>();
+        self.page.records.push(letter);
+    }
+}
+
+fn cursor(partition: i32, offset: i64) -> String {
+    format!("{partition}:{offset}")
+}
+
+fn shown(partition: i32, placed: &Placed<'_>, provenance: &Provenance<'_>) -> Letter {
+    let record = placed.record;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let begun = |value: &[u8]| text(&value[..value.len().min(VALUE_SHOWN_BYTES)]);
+    let owned = |text: Option<&str>| text.map(str::to_owned);
+    Letter {
+        partition,
+        offset: placed.offset,
+        timestamp_ms: placed.timestamp_ms,
+        origin_topic: owned(provenance.topic),
+        origin_partition: provenance.partition,
+        origin_offset: provenance.offset,
+        group: owned(provenance.group),
+        reason: owned(provenance.reason),
+        message: owned(provenance.message),
+        delivery_count: provenance.delivery_count,
+        redrive_count: provenance.redrive_count,
+        key: record.key.map(text),
+        value: record.value.map(begun),
+        value_bytes: record.value.map(<[u8]>::len),
+        headers: record.headers.iter().map(|h| (text(h.key), h.value.map(text))).collect(),
+    }
+}

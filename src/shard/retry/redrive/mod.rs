@@ -1,0 +1,335 @@
+//! Redrive jobs at work: begun, commanded and looked at by operators, gone on with by themselves
+//! after a restart.
+//!
+//! A running job is one task ([`run`]). Its state in memory is the newest; it is stored about once
+//! a second, and before anybody is told of a command's success. What a crash takes back is a
+//! position at most, and the destinations know which copies they have. A job whose end is durable
+//! is forgotten by its destinations, and only then counts as over and done with.
+//!
+//! Bounded: jobs that are not over, tasks at work at a time, ended jobs that are kept.
+
+mod gather;
+mod route;
+mod run;
+mod store;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::task::JoinSet;
+
+use super::steward::Steward;
+use crate::base::env::Env;
+use crate::base::ids::{TopicPartition, Uuid};
+use crate::base::metrics::Metrics;
+use crate::catalog::Catalog;
+use crate::retry::redrive::{Command, Job, Plan, REDRIVE_LIMIT, State, Target, TopicRef};
+use crate::retry::view::{RedriveAsk, Refusal};
+use crate::shard::Shards;
+use crate::shard::failed::Failed;
+use crate::shard::metadata::Metadata;
+use crate::store::Meta;
+use store::JobStore;
+
+/// Jobs that copy at the same time; others that run wait for one of them.
+const MOST_AT_WORK: usize = 4;
+/// Jobs that are not over.
+const MOST_OPEN: usize = 100;
+/// Jobs that are over and still shown.
+const MOST_ENDED: usize = 100;
+
+/// What jobs work with.
+pub struct RedriveDeps {
+    pub env: Env,
+    pub metrics: Arc<Metrics>,
+    pub shards: Arc<Shards>,
+    pub metadata: Arc<Metadata>,
+    pub steward: Arc<Steward>,
+    pub meta: Arc<dyn Meta>,
+    pub failed: Failed,
+    /// What a compressed batch may become when it is read.
+    pub most_inflated_bytes: usize,
+}
+
+/// All redrive jobs of this broker.
+pub struct Redrives {
+    env: Env,
+    metrics: Arc<Metrics>,
+    shards: Arc<Shards>,
+    metadata: Arc<Metadata>,
+    steward: Arc<Steward>,
+    most_inflated_bytes: usize,
+    store: Arc<JobStore>,
+    jobs: Mutex<BTreeMap<Uuid, Entry>>,
+    /// Held while jobs are stored: what is stored last is the newest.
+    storing: tokio::sync::Mutex<()>,
+    at_work: Semaphore,
+    stopping: watch::Sender<bool>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+struct Entry {
+    job: Job,
+    /// A task looks after it.
+    has_task: bool,
+    /// Told of every change of its state.
+    changed: Arc<Notify>,
+}
+
+impl Entry {
+    fn new(job: Job) -> Self {
+        Self { job, has_task: false, changed: Arc::default() }
+    }
+
+    /// Whether something is left that a task has to do.
+    const fn needs_task(&self) -> bool {
+        match self.job.state {
+            State::Running => true,
+            State::Paused => false,
+            State::Cancelled | State::Done | State::Failed(_) => !self.job.forgotten,
+        }
+    }
+}
+
+impl Redrives {
+    /// Loads all jobs and goes on with those that run. Blocks on the metadata store, and needs
+    /// the runtime.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub fn start(deps: RedriveDeps) -> io::Result<Arc<Self>> {
+        let store = JobStore::new(deps.meta, deps.failed);
+        let jobs = store.load()?;
+        let ids: Vec<Uuid> = jobs.iter().map(|job| job.id).collect();
+        let redrives = Arc::new(Self {
+            env: deps.env,
+            metrics: deps.metrics,
+            shards: deps.shards,
+            metadata: deps.metadata,
+            steward: deps.steward,
+            most_inflated_bytes: deps.most_inflated_bytes,
+            store: Arc::new(store),
+            jobs: Mutex::new(jobs.into_iter().map(|job| (job.id, Entry::new(job))).collect()),
+            storing: tokio::sync::Mutex::default(),
+            at_work: Semaphore::new(MOST_AT_WORK),
+            stopping: watch::Sender::new(false),
+            tasks: Mutex::default(),
+        });
+        ids.into_iter().for_each(|id| redrives.look_after(id));
+        Ok(redrives)
+    }
+
+    /// Lets every task end where it is. Nothing is copied once this has returned.
+    pub async fn stop(&self) {
+        self.stopping.send_replace(true);
+        let mut tasks = std::mem::take(&mut *self.tasks.lock());
+        while tasks.join_next().await.is_some() {}
+    }
+
+    /// All jobs, the newest first.
+    #[must_use]
+    pub fn all(&self) -> Vec<Job> {
+        let mut jobs: Vec<Job> = self.jobs.lock().values().map(|entry| entry.job.clone()).collect();
+        jobs.sort_by_key(|job| std::cmp::Reverse((job.started_ms(), job.id)));
+        jobs
+    }
+
+    /// One job, at once if it is over or else after so long, or when its state changes.
+    pub async fn job(&self, id: Uuid, patience: Duration) -> Result<Job, Refusal> {
+        let changed = {
+            let jobs = self.jobs.lock();
+            let entry = jobs.get(&id).ok_or_else(|| no_job(id))?;
+            if entry.job.state.is_over() || patience.is_zero() {
+                return Ok(entry.job.clone());
+            }
+            Arc::clone(&entry.changed).notified_owned()
+        };
+        let _ = tokio::time::timeout(patience, changed).await;
+        self.now(id)
+    }
+
+    fn now(&self, id: Uuid) -> Result<Job, Refusal> {
+        self.jobs.lock().get(&id).map(|entry| entry.job.clone()).ok_or_else(|| no_job(id))
+    }
+
+    /// Begins a job; it is durable when this returns.
+    ///
+    /// # Errors
+    /// If it can't be meant, or there are too many.
+    pub async fn begin(self: &Arc<Self>, ask: RedriveAsk) -> Result<Job, Refusal> {
+        let by = ask.by.clone().unwrap_or_else(|| "http".to_owned());
+        let plan = self.plan(ask)?;
+        let ends = self.ends(&plan.source)?;
+        let job = Job::new(self.env.random_uuid(), plan, ends, &by, self.env.wall_ms());
+        let id = job.id;
+        {
+            let mut jobs = self.jobs.lock();
+            let open = || jobs.values().filter(|entry| !entry.job.state.is_over());
+            if open().count() >= MOST_OPEN {
+                let message = format!("{MOST_OPEN} jobs are not over yet; cancel some");
+                return Err(Refusal::Conflict(message));
+            }
+            let copies = |job: &Job| !job.plan.dry_run;
+            let rival = open().find(|entry| {
+                copies(&entry.job) && copies(&job) && entry.job.plan.source == job.plan.source
+            });
+            if let Some(rival) = rival {
+                let (name, rival) = (&job.plan.source.name, rival.job.id);
+                let message = format!("job {rival} redrives {name}; wait for it or cancel it");
+                return Err(Refusal::Conflict(message));
+            }
+            jobs.insert(id, Entry::new(job));
+        }
+        if let Err(error) = self.save(id).await {
+            self.jobs.lock().remove(&id);
+            return Err(not_stored(&error));
+        }
+        self.look_after(id);
+        self.forget_old().await;
+        self.now(id)
+    }
+
+    /// Carries a command out; its effect is durable when this returns.
+    ///
+    /// # Errors
+    /// If there is no such job, or it is over.
+    pub async fn command(
+        self: &Arc<Self>,
+        id: Uuid,
+        command: Command,
+        by: &str,
+    ) -> Result<Job, Refusal> {
+        {
+            let mut jobs = self.jobs.lock();
+            let entry = jobs.get_mut(&id).ok_or_else(|| no_job(id))?;
+            let done = entry.job.command(command, by, self.env.wall_ms());
+            done.map_err(|over| Refusal::Conflict(over.to_string()))?;
+            entry.changed.notify_waiters();
+        }
+        let saved = self.save(id).await;
+        self.look_after(id);
+        saved.map_err(|error| not_stored(&error))?;
+        self.now(id)
+    }
+
+    fn plan(&self, ask: RedriveAsk) -> Result<Plan, Refusal> {
+        let catalog = self.metadata.catalog();
+        let source = route::topic(&catalog, &ask.source)?;
+        if let Target::Topic(name) = &ask.target {
+            let target = route::topic(&catalog, name)?;
+            if target.id == source.id {
+                return Err(Refusal::Bad(format!("{name} can't be redriven into itself")));
+            }
+            route::check_target(&catalog, &target)?;
+        }
+        Ok(Plan {
+            source,
+            target: ask.target,
+            filter: ask.filter,
+            rate: ask.rate,
+            dry_run: ask.dry_run,
+            redrive_limit: ask.redrive_limit.unwrap_or(REDRIVE_LIMIT),
+        })
+    }
+
+    /// Partitions of a topic, each with log start and visible end.
+    fn ends(&self, topic: &TopicRef) -> Result<Vec<(i32, i64, i64)>, Refusal> {
+        let count = partitions(&self.metadata.catalog(), topic);
+        let one = |partition| {
+            let served = self.shards.registry().get(TopicPartition::new(topic.id, partition));
+            let view = &served
+                .ok_or_else(|| {
+                    Refusal::Unavailable(format!("{}-{partition} is not served now", topic.name))
+                })?
+                .view;
+            Ok((partition, view.log_start(), view.high_watermark()))
+        };
+        (0..count).map(one).collect()
+    }
+
+    /// Stores a job as it is now.
+    async fn save(&self, id: Uuid) -> io::Result<()> {
+        let _turn = self.storing.lock().await;
+        let Some(job) = self.jobs.lock().get(&id).map(|entry| entry.job.clone()) else {
+            return Ok(());
+        };
+        self.write(vec![job], Vec::new()).await
+    }
+
+    async fn write(&self, put: Vec<Job>, delete: Vec<Uuid>) -> io::Result<()> {
+        let store = Arc::clone(&self.store);
+        let written = tokio::task::spawn_blocking(move || store.write(&put, &delete)).await;
+        written.unwrap_or_else(|panic| Err(io::Error::other(panic)))
+    }
+
+    /// Forgets the oldest of too many ended jobs. One that could not be deleted is shown again
+    /// after a restart.
+    async fn forget_old(&self) {
+        let _turn = self.storing.lock().await;
+        let old: Vec<Uuid> = {
+            let mut jobs = self.jobs.lock();
+            let ended = jobs.values().filter(|entry| entry.job.forgotten);
+            let mut ended: Vec<_> = ended.map(|e| (e.job.started_ms(), e.job.id)).collect();
+            ended.sort_unstable();
+            let most = ended.len().saturating_sub(MOST_ENDED);
+            let old: Vec<Uuid> = ended[..most].iter().map(|(_, id)| *id).collect();
+            jobs.retain(|id, _| !old.contains(id));
+            old
+        };
+        if !old.is_empty()
+            && let Err(error) = self.write(Vec::new(), old).await
+        {
+            tracing::warn!("old redrive jobs are not deleted yet: {error}");
+        }
+    }
+
+    /// Starts a task for a job, if it needs one and has none.
+    fn look_after(self: &Arc<Self>, id: Uuid) {
+        let mut tasks = self.tasks.lock();
+        let mut jobs = self.jobs.lock();
+        let Some(entry) = jobs.get_mut(&id) else { return };
+        if entry.has_task || !entry.needs_task() || *self.stopping.borrow() {
+            return;
+        }
+        entry.has_task = true;
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(run::look_after(Arc::clone(self), id));
+    }
+
+    /// The task may end: nothing is left for it. Decided together with
+    /// [`Redrives::look_after`], so that no job is left alone.
+    fn leave(&self, id: Uuid) -> bool {
+        let mut jobs = self.jobs.lock();
+        let Some(entry) = jobs.get_mut(&id) else { return true };
+        entry.has_task = entry.needs_task() && !*self.stopping.borrow();
+        !entry.has_task
+    }
+
+    /// Changes a job in memory.
+    fn change<T>(&self, id: Uuid, change: impl FnOnce(&mut Job) -> T) -> Option<T> {
+        let mut jobs = self.jobs.lock();
+        let entry = jobs.get_mut(&id)?;
+        let before = entry.job.state.clone();
+        let result = change(&mut entry.job);
+        if entry.job.state != before {
+            entry.changed.notify_waiters();
+        }
+        Some(result)
+    }
+}
+
+fn partitions(catalog: &Catalog, topic: &TopicRef) -> i32 {
+    catalog.topic_by_id(topic.id).map_or(0, |topic| topic.partitions)
+}
+
+fn no_job(id: Uuid) -> Refusal {
+    Refusal::NotFound(format!("there is no redrive job {id}"))
+}
+
+fn not_stored(error: &io::Error) -> Refusal {
+    Refusal::Unavailable(format!("it could not be stored: {error}"))
+}
