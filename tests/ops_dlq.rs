@@ -291,7 +291,7 @@ fn commands_name_who_gives_them() {
 #[test]
 fn what_is_not_there_and_what_can_not_be_meant() {
     let server = start();
-    let job = |rest: &str| format!("redrives/{ID}{rest}");
+    let job = |command: &str| format!("redrives/{ID}/{command}");
     let body = |field: &str| format!("{{\"source\":\"{SOURCE}\",{field}}}");
     let get = |path: &str| ("GET", path.to_owned(), String::new());
     for ((method, path, body), status, code) in [
@@ -306,8 +306,8 @@ fn what_is_not_there_and_what_can_not_be_meant() {
         (("POST", "redrives".to_owned(), body("\"rates\":1")), 400, "bad-request"),
         (("POST", "redrives".to_owned(), body("\"filter\":{\"keys\":1}")), 400, "bad-request"),
         (("POST", "redrives".to_owned(), body("\"rate\":13")), 409, "conflict"),
-        (("POST", job("/stop"), String::new()), 404, "not-found"),
-        (("POST", job("/pause"), "[".to_owned()), 400, "bad-request"),
+        (("POST", job("stop"), String::new()), 404, "not-found"),
+        (("POST", job("pause"), "[".to_owned()), 400, "bad-request"),
         (("POST", "poison/g/orders/x/deadletter".to_owned(), "{}".to_owned()), 400, "bad-request"),
         (("POST", "poison/g/t/0/deadletter".to_owned(), "{}".to_owned()), 404, "not-found"),
     ] {

@@ -18,21 +18,28 @@ use crate::shard::coordinator::cluster::Snapshot;
 use crate::shard::registry::Registry;
 use crate::wire::compression::Codec;
 
+/// What the coordinators of all shards share.
+pub struct Around {
+    pub metrics: Arc<Metrics>,
+    pub catalog: Arc<ArcSwap<Catalog>>,
+    pub registry: Arc<Registry>,
+    pub roster: Arc<Roster>,
+}
+
 /// What a shard needs to coordinate groups.
 pub fn hosting(
     settings: &Settings,
     config: &BrokerConfig,
     env: &Env,
-    metrics: &Arc<Metrics>,
-    catalog: Arc<ArcSwap<Catalog>>,
-    registry: Arc<Registry>,
-    roster: Arc<Roster>,
+    around: &Around,
 ) -> Hosting<Groups> {
+    let Around { metrics, catalog, registry, roster } = around;
+    let roster = Arc::clone(roster);
     let groups = Arc::new(group_settings(&settings.groups));
     Hosting {
         env: env.clone(),
         metrics: Arc::clone(metrics),
-        cluster: Snapshot::of(catalog, registry, config.clone()),
+        cluster: Snapshot::of(Arc::clone(catalog), Arc::clone(registry), config.clone()),
         codec: match settings.groups.offsets.topic_compression {
             CompressionType::Producer | CompressionType::Uncompressed => Codec::None,
             CompressionType::Gzip => Codec::Gzip,

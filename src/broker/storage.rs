@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::groups;
+use super::groups::{self, Around};
 use super::recovery::{self, Recovered};
 use crate::base::env::Env;
 use crate::base::metrics::{CompactionMetrics, Metrics};
@@ -222,28 +222,22 @@ fn start(
     } = opened;
     let bell = Bell::default();
     let ring = bell.clone();
-    let (committer, commits) = Committer::new(
-        recovered.commit_log,
-        CommitterSettings::default(),
-        env.clone(),
-        move || ring.ring(),
-    );
+    let sizes = CommitterSettings::default();
+    let (committer, commits) =
+        Committer::new(recovered.commit_log, sizes, env.clone(), move || ring.ring());
     let mut shards = recovered.shards;
     let all_served = recovered.unserved.is_empty();
     let store = store.with_offline(recovered.unserved);
     let roster = Arc::<Roster>::default();
+    let around = Around {
+        metrics,
+        catalog: store.snapshots(),
+        registry: Arc::clone(&registry),
+        roster: Arc::clone(&roster),
+    };
     for shard in &mut shards {
         shard.commit_through(commits.clone());
-        let hosting = groups::hosting(
-            settings,
-            config,
-            env,
-            &metrics,
-            store.snapshots(),
-            Arc::clone(&registry),
-            Arc::clone(&roster),
-        );
-        shard.coordinate_groups(hosting);
+        shard.coordinate_groups(groups::hosting(settings, config, env, &around));
     }
     let (shards, shard_threads) = Shards::start(shards, registry);
     let sealer = shards.delay().start(Arc::new(LocalFiles))?;
@@ -280,10 +274,7 @@ fn start(
         store: log_store,
         data_dir,
         failed: failed.clone(),
-        settings: Box::new({
-            let (defaults, snapshots) = (defaults.clone(), metadata.snapshots());
-            move || CleanerSettings::resolve(&defaults.current(&snapshots.load()))
-        }),
+        settings: cleaner_settings(&defaults, &metadata),
     })?;
     let threads = Threads {
         cleaner,
@@ -309,6 +300,15 @@ fn start(
         threads,
         _lock: lock,
     })
+}
+
+/// As they are at the time.
+fn cleaner_settings(
+    defaults: &Defaults,
+    metadata: &Metadata,
+) -> Box<dyn Fn() -> CleanerSettings + Send + Sync> {
+    let (defaults, snapshots) = (defaults.clone(), metadata.snapshots());
+    Box::new(move || CleanerSettings::resolve(&defaults.current(&snapshots.load())))
 }
 
 /// What topics may be created, and what configs topics and groups may have.
