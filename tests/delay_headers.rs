@@ -93,7 +93,7 @@ fn a_wrong_header_refuses_the_batch_by_index_header_value_and_limit() {
         (&[("klamm.delay.cancel", "order-7")], "must have a null value"),
         (&[("klamm.dleay", "1s")], "the closest one is klamm.delay"),
         (&[("klamm.internal.victim", "none")], "the name is the broker's own"),
-        (&[("klamm.nack.group", "g"), ("klamm.nack.offset", "1")], "nacks are not served yet"),
+        (&[("klamm.nack.group", "g"), ("klamm.nack.offset", "1")], "must have a null value"),
     ];
     let delayed: Headers<'_> = &[("klamm.delay", "1m")];
     for codec in [Codec::None, Codec::Zstd] {

@@ -31,13 +31,16 @@ use uuid::Uuid;
 
 use super::endpoint::{Cx, Row, finish};
 use super::reply::{Ending, Outcome};
-use super::topics;
+use super::{Services, topics};
 use crate::base::fault::{Code, Fault};
 use crate::base::ids::FIRST_CLIENT_PRODUCER_ID;
 use crate::base::metrics::Metrics;
 use crate::catalog::is_internal;
-use crate::log::validate::{self, Moment, Producer, Refusal, ValidBatch};
+use crate::log::validate::{self, Judged, Moment, Producer, Refusal, ValidBatch};
 use crate::shard::append::{Acks, Append, AppendSet};
+use crate::shard::registry::Partition;
+use crate::shard::retry::copy::CopySet;
+use crate::shard::retry::nack::Nacks;
 use crate::shard::tally::{AppendResult, Refused, Tally};
 use crate::wire::batch::BatchHeader;
 use crate::wire::compression::Codec;
@@ -128,7 +131,20 @@ fn judge(
     let judged = if long { tokio::task::block_in_place(judge) } else { judge() };
     let batch = judged.map_err(|refusal| refused(refusal).by_log(partition.view.log_start()))?;
     check_producer(batch.either())?;
-    Ok(Append { partition: partition.tp, batch, slot })
+    let copies = copies(cx, &partition, &batch)
+        .map_err(|refused| refused.by_log(partition.view.log_start()))?;
+    Ok(Append { partition: partition.tp, batch, copies, slot })
+}
+
+/// What a batch's nacks ask for.
+fn copies(cx: &Cx<'_>, partition: &Partition, batch: &Judged) -> Result<Vec<CopySet>, Refused> {
+    if !Nacks::are_in(batch) {
+        return Ok(Vec::new());
+    }
+    let Services { env, shards, metadata, steward, defaults, .. } = &**cx.services;
+    let nacks = Nacks { env, shards, metadata, steward, defaults };
+    // It reads the log, and may wait for a topic.
+    tokio::task::block_in_place(|| nacks.copies(partition, batch))
 }
 
 /// Compressed batches from this size on are opened with the worker's other tasks moved away: a

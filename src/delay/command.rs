@@ -1,7 +1,7 @@
 //! What a record asks for by its headers.
 //!
-//! A record *commands* if it is delayed (`klamm.delay` or `klamm.deliver.at`) or cancels
-//! (`klamm.delay.cancel`). Other headers of the family count only beside those: alone they are
+//! A record *commands* if it is delayed (`klamm.delay` or `klamm.deliver.at`), cancels
+//! (`klamm.delay.cancel`) or is a nack (`klamm.nack.group`, `nack.rs`). Other headers of the family count only beside those: alone they are
 //! stored as sent. Of duplicates the last counts. Every refusal names header, value and limit:
 //! it is all that a producer gets to see.
 //!
@@ -11,6 +11,7 @@
 use std::fmt;
 
 use super::headers::{self, Name};
+use super::nack::{self, Nack, NackRules};
 use super::rules::DelayRules;
 use super::value::{self, DURATION_FORMS, EARLIEST_INSTANT_MS, INSTANT_FORMS};
 use crate::base::settings::closest;
@@ -58,6 +59,8 @@ pub enum Command<'a> {
         /// The batch is refused if nothing is cancelled.
         strict: bool,
     },
+    /// Never delivered itself either.
+    Nack(Nack<'a>),
 }
 
 /// Which pending record a cancel means.
@@ -94,7 +97,11 @@ pub fn read<'a>(
             given.take(name, header, rules)?;
         }
     }
-    if given.commands() { given.command(record, rules, now_ms) } else { Ok(None) }
+    match given.commanding() {
+        Some(header) if !rules.enabled => Err(refused(header, "the topic has delay.enable=false")),
+        Some(_) => given.command(record, rules, now_ms),
+        None => Ok(None),
+    }
 }
 
 /// A header that was given: the last of its name, which may be an alias's.
@@ -112,6 +119,7 @@ struct Given<'a> {
     expires_at: Field<'a>,
     retry_schedule: Field<'a>,
     retry_max: Field<'a>,
+    nack: nack::Given<'a>,
 }
 
 impl<'a> Given<'a> {
@@ -127,7 +135,15 @@ impl<'a> Given<'a> {
             Name::RetrySchedule => &mut self.retry_schedule,
             Name::RetryMax => &mut self.retry_max,
             Name::Out => return Ok(()),
-            Name::Nack => return Err(refused(header, "nacks are not served yet")),
+            Name::NackGroup
+            | Name::NackOffset
+            | Name::NackReason
+            | Name::NackError
+            | Name::NackDelay
+            | Name::NackDead => {
+                self.nack.take(name, header);
+                return Ok(());
+            }
             Name::Internal => return Err(refused(header, "the name is the broker's own")),
             Name::Unknown if rules.refuse_unknown => return Err(unknown(header)),
             Name::Unknown => return Ok(()),
@@ -136,12 +152,11 @@ impl<'a> Given<'a> {
         Ok(())
     }
 
-    /// The others count only beside one of these. That replacing and strictness are asked for
-    /// without a command is a mistake, as it would pass for having worked.
-    fn commands(&self) -> bool {
-        [self.delay, self.deliver_at, self.cancel, self.replace, self.strict]
-            .iter()
-            .any(Option::is_some)
+    /// The others count only beside one of these. That replacing, strictness or something of a
+    /// nack are asked for without a command is a mistake, as it would pass for having worked.
+    fn commanding(&self) -> Field<'a> {
+        let own = [self.delay, self.deliver_at, self.cancel, self.replace, self.strict];
+        own.into_iter().flatten().next().or_else(|| self.nack.any())
     }
 
     fn command(
@@ -150,17 +165,23 @@ impl<'a> Given<'a> {
         rules: &DelayRules,
         now_ms: i64,
     ) -> Result<Option<Command<'a>>, String> {
-        if !rules.enabled {
-            let fields = [self.delay, self.deliver_at, self.cancel, self.replace, self.strict];
-            return match fields.into_iter().flatten().next() {
-                Some(header) => Err(refused(header, "the topic has delay.enable=false")),
-                None => Ok(None),
-            };
+        if self.nack.any().is_some() {
+            return self.nack(record, rules).map(|nack| Some(Command::Nack(nack)));
         }
         match self.cancel {
             Some(cancel) => self.cancel(cancel, record).map(Some),
             None => self.put(rules, now_ms),
         }
+    }
+
+    fn nack(&self, record: &Record<'_>, rules: &DelayRules) -> Result<Nack<'a>, String> {
+        let others = [self.delay, self.deliver_at, self.id, self.replace, self.cancel, self.strict];
+        if let Some(other) = others.into_iter().flatten().next() {
+            return Err(refused(other, "it has no place beside klamm.nack.group"));
+        }
+        let (schedule, max) = (self.retry_schedule, self.retry_max);
+        let own = NackRules { schedule, max, expires_at: self.expires_at };
+        self.nack.nack(record, own, rules)
     }
 
     fn cancel(&self, cancel: Header<'a>, record: &Record<'_>) -> Result<Command<'a>, String> {
@@ -239,7 +260,7 @@ fn expires_at(header: Header<'_>, delivered_ms: i64) -> Result<i64, String> {
 }
 
 /// An instant in epoch milliseconds that is none in seconds.
-fn instant(header: Header<'_>) -> Result<i64, String> {
+pub(super) fn instant(header: Header<'_>) -> Result<i64, String> {
     match value::instant_ms(text(header)?) {
         Some(instant_ms) if instant_ms < EARLIEST_INSTANT_MS => {
             Err(refused(header, "it lies before 1973-03-03: are these seconds, not milliseconds?"))
@@ -283,11 +304,11 @@ fn target(header: Header<'_>) -> Result<Target<'_>, String> {
 }
 
 /// Digits and nothing else.
-fn decimal<T: std::str::FromStr>(text: &str) -> Option<T> {
+pub(super) fn decimal<T: std::str::FromStr>(text: &str) -> Option<T> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
-fn flag(header: Header<'_>) -> Result<bool, String> {
+pub(super) fn flag(header: Header<'_>) -> Result<bool, String> {
     match text(header)? {
         "true" => Ok(true),
         "false" => Ok(false),
@@ -295,7 +316,7 @@ fn flag(header: Header<'_>) -> Result<bool, String> {
     }
 }
 
-fn retry_schedule(header: Header<'_>) -> Result<(), String> {
+pub(super) fn retry_schedule(header: Header<'_>) -> Result<(), String> {
     let is_wait = |wait: &str| value::duration_ms(wait).is_some_and(|wait_ms| wait_ms >= 0);
     if text(header)?.split(',').all(is_wait) {
         return Ok(());
@@ -305,14 +326,14 @@ fn retry_schedule(header: Header<'_>) -> Result<(), String> {
     Err(refused(header, why))
 }
 
-fn retry_max(header: Header<'_>) -> Result<(), String> {
+pub(super) fn retry_max(header: Header<'_>) -> Result<(), String> {
     match decimal::<u32>(text(header)?) {
         Some(_) => Ok(()),
         None => Err(refused(header, "it is a number of attempts")),
     }
 }
 
-fn text(header: Header<'_>) -> Result<&str, String> {
+pub(super) fn text(header: Header<'_>) -> Result<&str, String> {
     let Some(value) = header.value else { return Err(refused(header, "it needs a value")) };
     std::str::from_utf8(value).map_err(|_| {
         let bytes = value.len();
@@ -329,7 +350,8 @@ fn unknown(header: Header<'_>) -> String {
 
 /// What the producer is told: `klamm.delay='1 h': ...`.
 #[cold]
-fn refused(header: Header<'_>, why: impl fmt::Display) -> String {
+#[must_use]
+pub fn refused(header: Header<'_>, why: impl fmt::Display) -> String {
     let key = String::from_utf8_lossy(header.key);
     let value = header.value.map(String::from_utf8_lossy);
     match value {

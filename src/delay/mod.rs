@@ -9,6 +9,7 @@ pub mod copies;
 pub mod decide;
 pub mod ids;
 pub mod key;
+pub mod nack;
 pub mod note;
 pub mod query;
 pub mod rate;

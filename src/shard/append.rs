@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::retry::copy::CopySet;
 use super::tally::Tally;
 use crate::base::ids::TopicPartition;
 use crate::log::validate::Judged;
@@ -36,6 +37,9 @@ impl Acks {
 pub struct Append {
     pub partition: TopicPartition,
     pub batch: Judged,
+    /// What the batch's nacks ask for, for partitions of the same shard: made with the batch, or
+    /// not at all if it is refused.
+    pub copies: Vec<CopySet>,
     pub slot: u32,
 }
 

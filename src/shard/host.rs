@@ -18,7 +18,7 @@ use super::metadata::{self, PartitionHost};
 use super::registry::{Partition, TopicRules};
 use crate::base::fault::{Code, Fault};
 use crate::base::ids::TopicPartition;
-use crate::base::settings::{BrokerConfig, CompressionType, TopicSettings};
+use crate::base::settings::{BrokerConfig, CompressionType, RetrySettings, TopicSettings};
 use crate::catalog::{BrokerScope, Catalog, Topic};
 use crate::coord::cluster::TopicInfo;
 use crate::coord::group::{GROUPS_TOPIC, offsets};
@@ -43,6 +43,13 @@ impl Defaults {
     #[must_use]
     pub fn current(&self, catalog: &Catalog) -> BrokerConfig {
         current(&self.config, catalog)
+    }
+
+    /// What is in force for a group's retries.
+    #[must_use]
+    pub fn retries(&self, catalog: &Catalog, group: &str) -> RetrySettings {
+        let own = catalog.group_configs(group).cloned().unwrap_or_default();
+        RetrySettings::resolve(&own, &self.current(catalog))
     }
 
     /// What each partition of a topic needs to be served. `config` is [`Defaults::current`].

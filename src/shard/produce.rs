@@ -29,11 +29,11 @@ impl Shard {
     }
 
     fn append(&mut self, append: Append, acks: Acks, ack: Ack) {
-        let tp = append.partition;
-        match append.batch {
+        let Append { partition: tp, batch, copies, .. } = append;
+        match batch {
             Judged { live: Some(batch), diverted: None } => self.append_live(tp, batch, acks, ack),
             Judged { live, diverted: Some(diverted) } => {
-                self.append_delayed(tp, Delayed { live, diverted }, acks, ack);
+                self.append_delayed(tp, Delayed { live, diverted, copies }, acks, ack);
             }
             Judged { live: None, diverted: None } => {
                 ack.complete(Err(Fault::new(Code::InvalidRecord).into()));

@@ -17,6 +17,15 @@ impl OwnedHeader {
         Self { key: Bytes::from_static(key.as_bytes()), value: Some(value.into()) }
     }
 
+    /// A copy of a header.
+    #[must_use]
+    pub fn of(header: Header<'_>) -> Self {
+        Self {
+            key: Bytes::copy_from_slice(header.key),
+            value: header.value.map(Bytes::copy_from_slice),
+        }
+    }
+
     /// The header in the form of one that was read.
     #[must_use]
     pub fn borrowed(&self) -> Header<'_> {
@@ -38,15 +47,11 @@ impl OwnedRecord {
     /// A copy of a record that has this time.
     #[must_use]
     pub fn of(record: &Record<'_>, timestamp_ms: i64) -> Self {
-        let header = |header: Header<'_>| OwnedHeader {
-            key: Bytes::copy_from_slice(header.key),
-            value: header.value.map(Bytes::copy_from_slice),
-        };
         Self {
             timestamp_ms,
             key: record.key.map(Bytes::copy_from_slice),
             value: record.value.map(Bytes::copy_from_slice),
-            headers: record.headers.iter().map(header).collect(),
+            headers: record.headers.iter().map(OwnedHeader::of).collect(),
         }
     }
 

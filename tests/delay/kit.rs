@@ -74,8 +74,9 @@ pub fn batch(codec: Codec, signature: Option<Signature>, given: &[Given]) -> Byt
             .headers
             .iter()
             .map(|(key, value)| Header { key: key.as_bytes(), value: Some(value.as_bytes()) });
-        let is_command = one.headers.iter().any(|(key, _)| key == "klamm.delay.cancel");
-        let value = (!is_command).then_some(one.value.as_bytes());
+        let commands = ["klamm.delay.cancel", "klamm.nack.group"];
+        let is_command = one.headers.iter().any(|(key, _)| commands.contains(&key.as_str()));
+        let value = (!is_command || !one.value.is_empty()).then_some(one.value.as_bytes());
         builder.push(now_ms(), Some(b"key"), value, headers);
     }
     builder.build().expect("a small batch")

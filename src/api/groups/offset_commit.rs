@@ -13,6 +13,7 @@
 //! Version 10 has topic ids, which the codec cannot read.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use kafka_protocol::messages::offset_commit_request::OffsetCommitRequestTopic;
 use kafka_protocol::messages::offset_commit_response::{
@@ -21,9 +22,11 @@ use kafka_protocol::messages::offset_commit_response::{
 use kafka_protocol::messages::{ApiKey, OffsetCommitRequest, OffsetCommitResponse};
 
 use super::offsets::{answered, code, name, topic_name};
+use crate::api::Services;
 use crate::api::endpoint::{Begun, Cx, Endpoint};
 use crate::base::fault::Fault;
 use crate::coord::group::offsets::{ByTopic, Command, Commit, CommitPartition, Outcome, Reply};
+use crate::shard::retry::back;
 
 /// "As the broker is configured", in requests that can name a retention time.
 const DEFAULT_RETENTION: i64 = -1;
@@ -53,24 +56,35 @@ impl Endpoint for OffsetCommit {
             topics: request.topics.into_iter().map(committed).collect(),
         });
         let answer = cx.services.groups.ask(&group, commit);
+        let services = Arc::clone(cx.services);
         Begun::later(async move {
             let done = answered(answer, |reply| match reply {
                 Reply::Commit(done) => Some(done),
                 _ => None,
             });
-            match done.await {
-                Ok(done) => respond(done.outcomes),
+            let back = match done.await {
+                Ok(done) if done.moved_back.is_empty() => return respond(done.outcomes),
+                Ok(done) => {
+                    let Services { shards, metadata, defaults, .. } = &*services;
+                    let forgotten =
+                        back::forget(shards, metadata, defaults, &group, done.moved_back);
+                    forgotten.await.map(|()| done.outcomes)
+                }
+                Err(fault) => Err(fault),
+            };
+            match back {
+                Ok(outcomes) => respond(outcomes),
                 Err(fault) => refuse(asked, &fault),
             }
         })
     }
 }
 
-fn numbers(topic: &OffsetCommitRequestTopic) -> (std::sync::Arc<str>, Vec<i32>) {
+fn numbers(topic: &OffsetCommitRequestTopic) -> (Arc<str>, Vec<i32>) {
     (name(&topic.name), topic.partitions.iter().map(|p| p.partition_index).collect())
 }
 
-fn committed(topic: OffsetCommitRequestTopic) -> (std::sync::Arc<str>, Vec<CommitPartition>) {
+fn committed(topic: OffsetCommitRequestTopic) -> (Arc<str>, Vec<CommitPartition>) {
     let partitions = topic.partitions.into_iter().map(|asked| CommitPartition {
         partition: asked.partition_index,
         offset: asked.committed_offset,

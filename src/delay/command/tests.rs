@@ -38,6 +38,12 @@ fn raw(rules: &DelayRules, value: Option<&[u8]>, headers: &[Header<'_>]) -> Stri
             format!("cancel {}{}", String::from_utf8_lossy(id), if strict { " strict" } else { "" })
         }
         Ok(Some(Command::Cancel { target, strict })) => format!("cancel {target:?} {strict}"),
+        Ok(Some(Command::Nack(nack))) => {
+            let Nack { group, offset, reason, error, delay_ms, dead, rules } = nack;
+            let rules: Vec<_> = rules.iter().map(|header| header.value.unwrap()).collect();
+            let rules: Vec<_> = rules.into_iter().map(String::from_utf8_lossy).collect();
+            format!("nack {group} {offset} {reason:?} {error:?} {delay_ms:?} {dead} {rules:?}")
+        }
         Err(message) => message,
     }
 }
@@ -113,6 +119,65 @@ fn a_cancel_names_an_id_or_a_ticket() {
     }
 }
 
+#[test]
+fn a_nack_names_a_group_and_an_offset_and_may_say_more() {
+    let nack = [("klamm.nack.group", "billing"), ("klamm.nack.offset", "42")];
+    assert_eq!(order(&nack), "nack billing 42 None None None false []");
+    let more = [
+        ("klamm.nack.reason", "declined"),
+        ("klamm.nack.error", "IOException"),
+        ("klamm.nack.delay", "5m"),
+        ("klamm.retry.schedule", "1s,2s"),
+        ("klamm.retry.max", "3"),
+        ("klamm.expires.at", "1900000000000"),
+        ("trace", "t-1"),
+    ];
+    assert_eq!(
+        order(&[&nack[..], &more].concat()),
+        r#"nack billing 42 Some("declined") Some("IOException") Some(300000) false ["1s,2s", "3", "1900000000000"]"#
+    );
+    let dead = [&nack[..], &[("klamm.nack.dead", "true")]].concat();
+    assert_eq!(order(&dead), "nack billing 42 None None None true []");
+    let last = [&nack[..], &[("klamm.nack.offset", "7")]].concat();
+    assert_eq!(order(&last), "nack billing 7 None None None false []");
+}
+
+#[test]
+fn wrong_nacks_are_refused_by_header_value_and_limit() {
+    let nack = [("klamm.nack.group", "g"), ("klamm.nack.offset", "0")];
+    for (headers, told) in [
+        (&[("klamm.nack.offset", "")][..], "header klamm.nack.offset='': an offset is a number"),
+        (&[("klamm.nack.offset", "-1")], "klamm.nack.offset='-1': an offset is a number"),
+        (&[("klamm.nack.offset", "9223372036854775808")], "an offset is a number from 0 on"),
+        (&[("klamm.nack.group", "")], "header klamm.nack.group='': no group is called nothing"),
+        (&[("klamm.nack.delay", "soon")], "header klamm.nack.delay='soon': a delay is"),
+        (&[("klamm.nack.delay", "-1s")], "the next attempt is not before now"),
+        (&[("klamm.nack.delay", "367d")], "delay.max.ms=31622400000 is the longest delay"),
+        (&[("klamm.nack.dead", "yes")], "header klamm.nack.dead='yes': it is true or false"),
+        (&[("klamm.nack.dead", "true"), ("klamm.nack.delay", "1s")], "no place beside"),
+        (&[("klamm.retry.schedule", "1s,,2s")], "a schedule is"),
+        (&[("klamm.retry.max", "-1")], "a number of attempts"),
+        (&[("klamm.expires.at", "1h")], "an instant is"),
+        (&[("klamm.delay", "1s")], "header klamm.delay='1s': it has no place beside"),
+        (&[("klamm.delay.id", "a")], "header klamm.delay.id='a': it has no place beside"),
+        (&[("klamm.delay.cancel", "a")], "it has no place beside klamm.nack.group"),
+        (&[("klamm.nack.what", "a")], "no such header is known, the closest one is klamm.nack."),
+    ] {
+        let refusal = order(&[&nack[..], headers].concat());
+        assert!(refusal.contains(told), "{headers:?}: {refusal}");
+    }
+    assert!(ask(&nack).contains("klamm.nack.group='g': a nack must have a null value"));
+    for (name, told) in [
+        ("klamm.nack.group", "it needs klamm.nack.offset"),
+        ("klamm.nack.offset", "it needs klamm.nack.group"),
+        ("klamm.nack.reason", "it needs klamm.nack.group"),
+        ("klamm.nack.dead", "it needs klamm.nack.group"),
+    ] {
+        let refusal = order(&[(name, "0")]);
+        assert_eq!(refusal, format!("header {name}='0': {told}"));
+    }
+}
+
 /// Headers of a wrong command, and what the producer is told of it.
 #[test]
 fn wrong_commands_are_refused_by_header_value_and_limit() {
@@ -146,7 +211,7 @@ fn wrong_commands_are_refused_by_header_value_and_limit() {
         (&[("klamm.dely", "1s")], "no such header is known, the closest one is klamm.delay"),
         (&[("Klamm.Delay", "1s")], "header Klamm.Delay='1s': no such header is known"),
         (&[("KLAMM.", "")], "no such header is known"),
-        (&[("klamm.nack.group", "g")], "nacks are not served yet"),
+        (&[("klamm.nack.group", "g")], "it needs klamm.nack.offset"),
         (&[("klamm.internal.victim", "none")], "the name is the broker's own"),
         (&[("klamm.delay.cancel", "a")], "must have a null value"),
     ] {
@@ -225,7 +290,13 @@ fn a_topic_may_ignore_unknown_names_but_never_the_brokers_own() {
 #[test]
 fn without_delays_commands_are_refused_and_all_else_is_as_ever() {
     let off = DelayRules { enabled: false, ..rules() };
-    for name in ["klamm.delay", "klamm.deliver.at", "klamm.delay.cancel", "klamm.delay.replace"] {
+    for name in [
+        "klamm.delay",
+        "klamm.deliver.at",
+        "klamm.delay.cancel",
+        "klamm.delay.replace",
+        "klamm.nack.group",
+    ] {
         let refusal = ask_with(&off, None, &[("klamm.delay.id", "a"), (name, "0")]);
         assert_eq!(refusal, format!("header {name}='0': the topic has delay.enable=false"));
     }
@@ -274,7 +345,7 @@ proptest! {
                 prop_assert!(due_ms.saturating_sub(now_ms) <= rules().max_ms);
                 prop_assert!(expires_at_ms.is_none_or(|expires_at_ms| expires_at_ms >= due_ms));
             }
-            Ok(Some(Command::Cancel { .. })) => prop_assert!(null),
+            Ok(Some(Command::Cancel { .. } | Command::Nack(_))) => prop_assert!(null),
             Ok(None) => {}
             Err(message) => prop_assert!(message.starts_with("header klamm."), "{}", message),
         }

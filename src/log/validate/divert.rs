@@ -46,6 +46,14 @@ pub struct Diverted {
     pub entries: Vec<Entry>,
 }
 
+impl Diverted {
+    /// The record of an entry, with its length field.
+    #[must_use]
+    pub fn record(&self, entry: &Entry) -> &[u8] {
+        &self.batch.records()[entry.at as usize..(entry.at + entry.bytes) as usize]
+    }
+}
+
 /// One diverted record, and where it lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -79,6 +87,8 @@ pub enum What {
         offset: i64,
         strict: bool,
     },
+    /// To be read again by whoever makes the copy.
+    Nack,
 }
 
 /// Rides on the pass over a batch and finds what is not for the log.
@@ -118,7 +128,7 @@ impl<'r> Sorting<'r> {
         self.aliased |= record.headers.iter().any(|header| self.rules.is_alias(header.key));
         Ok(match command {
             Command::Put { .. } => Fate::Delivered,
-            Command::Cancel { .. } => Fate::Consumed,
+            Command::Cancel { .. } | Command::Nack(_) => Fate::Consumed,
         })
     }
 
@@ -206,6 +216,12 @@ impl<'r> Sorting<'r> {
 }
 
 impl What {
+    /// Whether the record waits; commands do not.
+    #[must_use]
+    pub const fn is_put(&self) -> bool {
+        matches!(self, Self::Put { .. })
+    }
+
     fn of(command: Command<'_>, body: &[u8]) -> Self {
         // Ids are slices of the body.
         let place = |id: &[u8]| {
@@ -225,6 +241,7 @@ impl What {
             Command::Cancel { target: Target::Ticket { partition, offset }, strict } => {
                 Self::CancelTicket { partition, offset, strict }
             }
+            Command::Nack(_) => Self::Nack,
         }
     }
 }

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use super::decide::{Decisions, noted};
 use super::elsewhere::{Offer, offers};
 use super::flight::JournalEnd;
+use crate::base::crash_point;
 use crate::base::fault::{Code, Fault};
 use crate::base::ids::TopicPartition;
 use crate::base::settings::Durability;
@@ -24,6 +25,7 @@ use crate::shard::append::Acks;
 use crate::shard::committer::{Submission, Submitted};
 use crate::shard::landing::{Landing, Parked};
 use crate::shard::produce::row;
+use crate::shard::retry::copy::CopySet;
 use crate::shard::tally::{Accepted, Ack, AppendResult, Refused};
 use crate::shard::worker::{Hosted, Shard, ShardDeps};
 
@@ -31,6 +33,8 @@ use crate::shard::worker::{Hosted, Shard, ShardDeps};
 pub(in crate::shard) struct Delayed {
     pub(in crate::shard) live: Option<ValidBatch>,
     pub(in crate::shard) diverted: Box<Diverted>,
+    /// Of the batch's nacks.
+    pub(in crate::shard) copies: Vec<CopySet>,
 }
 
 /// What became of it.
@@ -51,6 +55,9 @@ impl Shard {
         acks: Acks,
         ack: Ack,
     ) {
+        if let Err(refused) = self.copy_ahead(tp, &batch) {
+            return ack.complete(Err(refused));
+        }
         let Self { deps, hosted, delays, round, .. } = self;
         let Some(hosted) = hosted.get_mut(&tp) else {
             return ack.complete(Err(Fault::new(Code::NotLeaderOrFollower).into()));
@@ -96,9 +103,38 @@ impl Shard {
         round.push(Submission { batches, completion });
         self.offer_elsewhere(tp, &outcome.offers);
     }
+
+    /// Makes the copies that a batch's nacks ask for, unless the batch is a retry or is going to be
+    /// refused. They are before it in both memory and commit log: a crash leaves no nack without
+    /// its copy, and a copy without its nack is known when the nack comes again.
+    fn copy_ahead(&mut self, tp: TopicPartition, batch: &Delayed) -> Result<(), Refused> {
+        if batch.copies.is_empty() {
+            return Ok(());
+        }
+        let hosted = self.hosted.get_mut(&tp).ok_or(Fault::new(Code::NotLeaderOrFollower))?;
+        if !hosted.would_accept(&self.deps, batch)? {
+            return Ok(());
+        }
+        for set in &batch.copies {
+            self.copy_with_nack(set)?;
+        }
+        crash_point::pass("nack-copied");
+        Ok(())
+    }
 }
 
 impl Hosted {
+    /// Whether a batch is new; asked before anything is done for it.
+    fn would_accept(&mut self, deps: &ShardDeps, batch: &Delayed) -> Result<bool, Refused> {
+        self.begin_delay(deps)
+            .map_err(|error| Fault::with(Code::KafkaStorageError, error.to_string()))?;
+        if self.log.judge(batch.diverted.batch.header()).map_err(refused)?.is_some() {
+            return Ok(false);
+        }
+        self.plan(batch, deps.delay.accept_ms())?;
+        Ok(true)
+    }
+
     fn accept(
         &mut self,
         deps: &ShardDeps,
@@ -139,15 +175,8 @@ impl Hosted {
         batch: &mut Delayed,
         accepted_ms: i64,
     ) -> Result<(Decisions, Vec<Offer>), Refused> {
-        let delay = self.delay.as_mut().expect("it was begun");
-        delay.align(&mut self.log);
-        let pending = delay.state.as_ref().map_or_else(Totals::default, State::pending);
-        let limits = self.partition.rules.load().delay_limits;
-        let records = batch.diverted.entries.len() as u64;
-        limits.admit(pending, records, batch.diverted.batch.size_bytes() as u64)?;
-        let base_offset = delay.journal.next_offset();
         let partition = self.partition.tp.partition;
-        let decisions = delay.decide(partition, &batch.diverted, base_offset, accepted_ms)?;
+        let decisions = self.plan(batch, accepted_ms)?;
         let offers = decisions.as_ref().map(|all| offers(partition, &batch.diverted, all));
         if let Some(decisions) = &decisions
             && decisions.iter().any(|decision| decision.victim().is_some())
@@ -155,6 +184,22 @@ impl Hosted {
             batch.diverted.batch = noted(&batch.diverted, decisions)?;
         }
         Ok((decisions, offers.unwrap_or_default()))
+    }
+
+    /// What the batch does to what is pending, if there is room for it.
+    fn plan(&mut self, batch: &Delayed, accepted_ms: i64) -> Result<Decisions, Refused> {
+        let delay = self.delay.as_mut().expect("it was begun");
+        delay.align(&mut self.log);
+        let pending = delay.state.as_ref().map_or_else(Totals::default, State::pending);
+        let limits = self.partition.rules.load().delay_limits;
+        let puts = batch.diverted.entries.iter().filter(|entry| entry.what.is_put());
+        let (records, bytes) =
+            puts.fold((0, 0), |(records, bytes), put| (records + 1, bytes + u64::from(put.bytes)));
+        if records > 0 {
+            limits.admit(pending, records, bytes)?;
+        }
+        let (partition, base_offset) = (self.partition.tp.partition, delay.journal.next_offset());
+        delay.decide(partition, &batch.diverted, base_offset, accepted_ms)
     }
 
     /// Writes journal and log, as a pair if the batch has something for both.

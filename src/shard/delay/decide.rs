@@ -89,11 +89,10 @@ impl Delay {
         let mut on_disk = OnDisk::of(&self.journal, self.sealed.as_ref());
         let mut plan = Plan::default();
         for entry in &diverted.entries {
-            let (at, end) = (entry.at as usize, (entry.at + entry.bytes) as usize);
             let asked = Asked {
                 ticket: base_offset + i64::from(entry.delta),
                 what: what(entry, records, partition, accepted_ms),
-                record: &records[at..end],
+                record: diverted.record(entry),
             };
             state
                 .decide(&mut plan, &asked, &mut on_disk)
@@ -104,7 +103,11 @@ impl Delay {
 }
 
 fn is_plain(entry: &Entry) -> bool {
-    matches!(&entry.what, divert::What::Put { id, .. } if id.is_empty())
+    match &entry.what {
+        divert::What::Put { id, .. } => id.is_empty(),
+        divert::What::Nack => true,
+        divert::What::CancelId { .. } | divert::What::CancelTicket { .. } => false,
+    }
 }
 
 /// No ticket is negative, so nothing has it.
@@ -118,6 +121,7 @@ fn what<'b>(entry: &Entry, records: &'b [u8], partition: i32, accepted_ms: i64) 
             id: (!id.is_empty()).then(|| id_at(id)),
             replace: *replace,
         },
+        divert::What::Nack => What::Nack,
         divert::What::CancelId { id, strict } => What::CancelId { id: id_at(id), strict: *strict },
         divert::What::CancelTicket { partition: named, offset, strict } => {
             let is_ours = named.is_none_or(|named| named == partition);

@@ -134,6 +134,17 @@ impl Shard {
         }
     }
 
+    /// Makes copies that a nack asks for; the nack is to be appended right behind them.
+    ///
+    /// # Errors
+    /// Those of this set were not made.
+    pub(in crate::shard) fn copy_with_nack(&mut self, set: &CopySet) -> Result<(), Fault> {
+        let (_, batch) = self.make_copies(set)?;
+        // Whoever waits, waits for the nack, which the committer gets behind this.
+        self.land_in_journal(set.dest, batch.as_ref(), Box::new(drop));
+        Ok(())
+    }
+
     fn make_copies(&mut self, set: &CopySet) -> Result<(Copied, Option<ValidBatch>), Fault> {
         let dest = self.hosted.get(&set.dest).ok_or_else(gone)?;
         let also = set.also.and_then(|also| self.hosted.get(&also));

@@ -1,8 +1,12 @@
 //! Retry and dead letter at work: their topics, copies of records in the journals of other
 //! partitions, what operators see of dead letters, and the jobs that put them back.
 
+pub mod back;
 pub mod copy;
 pub mod dead_letters;
+mod failed;
+pub mod nack;
+mod outbox;
 pub mod poison;
 pub mod reader;
 pub mod redrive;

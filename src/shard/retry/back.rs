@@ -1,0 +1,64 @@
+//! A group that goes back: what it fails on again makes new copies, so what is remembered of the
+//! old ones is forgotten from its new committed offset on.
+
+use std::sync::Arc;
+
+use super::copy::{Copied, Task};
+use super::nack::{source, wanted};
+use crate::base::fault::{Code, Fault};
+use crate::base::ids::TopicPartition;
+use crate::base::role::RoleKind;
+use crate::catalog::Catalog;
+use crate::coord::group::offsets::MovedBack;
+use crate::delay::copies::Maker;
+use crate::shard::Shards;
+use crate::shard::host::Defaults;
+use crate::shard::metadata::Metadata;
+
+/// Forgets the copies of what a group is going to read again. Done when that is durable.
+///
+/// # Errors
+/// COORDINATOR_LOAD_IN_PROGRESS: the commit is to be sent again, or nacks of what the group reads
+/// again would pass for known.
+pub async fn forget(
+    shards: &Shards,
+    metadata: &Metadata,
+    defaults: &Defaults,
+    group: &str,
+    moved: Vec<MovedBack>,
+) -> Result<(), Fault> {
+    let catalog = Arc::clone(&metadata.catalog());
+    let maker = Maker::Nack(group.into());
+    let clear = |(dest, moved): (TopicPartition, MovedBack)| {
+        let (maker, source, from) = (maker.clone(), moved.tp, moved.offset);
+        shards.ask_copies(Task::Clear { dest, maker, source, from })
+    };
+    let dests = moved.into_iter().flat_map(|moved| {
+        let dests = destinations(&catalog, defaults, group, moved.tp);
+        dests.into_iter().map(move |dest| (dest, moved))
+    });
+    let asked: Vec<_> = dests.map(clear).collect();
+    for answer in asked {
+        let again = |why: String| Fault::with(Code::CoordinatorLoadInProgress, why);
+        let cleared = answer.await.map_err(|_| again("the broker is stopping".to_owned()))?;
+        let _: Copied = cleared.map_err(|fault| again(fault.to_string()))?;
+    }
+    Ok(())
+}
+
+/// Where there may be copies for a group of a partition's records.
+fn destinations(
+    catalog: &Catalog,
+    defaults: &Defaults,
+    group: &str,
+    tp: TopicPartition,
+) -> Vec<TopicPartition> {
+    let Some(topic) = catalog.topic_by_id(tp.topic_id) else { return Vec::new() };
+    let settings = defaults.retries(catalog, group);
+    let kinds = [RoleKind::Retry, RoleKind::Dlq].into_iter();
+    let dest = |kind| {
+        let dest = wanted(kind, group.into(), &settings, source(topic)).find(catalog)?.clone();
+        Some(TopicPartition::new(dest.id, tp.partition % dest.partitions))
+    };
+    kinds.filter_map(dest).collect()
+}

@@ -1,0 +1,74 @@
+//! Nacks, and what they need to be there.
+
+use kafka_protocol::messages::delete_records_request::{
+    DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic,
+};
+use kafka_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use kafka_protocol::messages::{FindCoordinatorRequest, GroupId, OffsetCommitRequest, TopicName};
+use kafka_protocol::protocol::StrBytes;
+
+use crate::kit::Given;
+use crate::support::client::Client;
+
+/// How often a question is asked again while the coordinator begins its work.
+const ASKS: usize = 10_000;
+
+fn text(text: String) -> StrBytes {
+    StrBytes::from_string(text)
+}
+
+pub fn group(stem: &str) -> GroupId {
+    GroupId(text(format!("{stem}-{}", std::process::id())))
+}
+
+/// A record that says that the group has failed on that offset.
+pub fn nack(group: &GroupId, offset: i64) -> Given {
+    Given::live("").with("klamm.nack.group", group.as_str()).with("klamm.nack.offset", offset)
+}
+
+pub fn retries(group: &GroupId, topic: &TopicName) -> TopicName {
+    TopicName(text(format!("retry.{}.{}", group.as_str(), topic.as_str())))
+}
+
+pub fn dead(group: &GroupId, topic: &TopicName) -> TopicName {
+    TopicName(text(format!("dlq.{}.{}", group.as_str(), topic.as_str())))
+}
+
+/// Commits as a consumer without a group protocol does, which makes the group known.
+pub fn commit(
+    client: &mut Client,
+    group: &GroupId,
+    topic: &TopicName,
+    partition: i32,
+    offset: i64,
+) {
+    let find = FindCoordinatorRequest::default().with_coordinator_keys(vec![group.0.clone()]);
+    let found = (0..ASKS).any(|_| client.call(4, &find).coordinators[0].error_code == 0);
+    assert!(found, "{group:?} has no coordinator");
+    let partition = OffsetCommitRequestPartition::default()
+        .with_partition_index(partition)
+        .with_committed_offset(offset);
+    let topic = OffsetCommitRequestTopic::default()
+        .with_name(topic.clone())
+        .with_partitions(vec![partition]);
+    let request = OffsetCommitRequest::default()
+        .with_group_id(group.clone())
+        .with_generation_id_or_member_epoch(-1)
+        .with_topics(vec![topic]);
+    let committed =
+        (0..ASKS).any(|_| client.call(8, &request).topics[0].partitions[0].error_code == 0);
+    assert!(committed, "{group:?} can't commit");
+}
+
+/// Deletes a partition's records below an offset.
+pub fn delete_before(client: &mut Client, topic: &TopicName, partition: i32, offset: i64) {
+    let partition =
+        DeleteRecordsPartition::default().with_partition_index(partition).with_offset(offset);
+    let topic =
+        DeleteRecordsTopic::default().with_name(topic.clone()).with_partitions(vec![partition]);
+    let request = DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(9_000);
+    let deleted = client.call(2, &request);
+    assert_eq!(deleted.topics[0].partitions[0].error_code, 0, "{deleted:?}");
+}
