@@ -7,15 +7,18 @@
 //! | 2 | flexible | |
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
 use kafka_protocol::messages::{ApiKey, DeleteGroupsRequest, DeleteGroupsResponse};
 use rustc_hash::FxHashSet;
 
 use super::offsets::answered;
+use crate::api::Services;
 use crate::api::endpoint::{Begun, Cx, Endpoint};
 use crate::base::fault::Fault;
 use crate::coord::group::offsets::{Command, Reply};
+use crate::shard::retry::back;
 
 /// The API itself.
 pub struct DeleteGroups;
@@ -27,7 +30,8 @@ impl Endpoint for DeleteGroups {
     type Response = DeleteGroupsResponse;
 
     fn begin(cx: &mut Cx<'_>, request: DeleteGroupsRequest) -> Begun<DeleteGroupsResponse> {
-        let groups = &cx.services.groups;
+        let services = Arc::clone(cx.services);
+        let groups = &services.groups;
         let mut named = FxHashSet::default();
         let asked: Vec<_> = request
             .groups_names
@@ -46,7 +50,13 @@ impl Endpoint for DeleteGroups {
                     Reply::DeleteGroup(outcome) => Some(outcome.map_err(Fault::from)),
                     _ => None,
                 });
-                let code = outcome.await.flatten().err().map_or(0, |fault| fault.code());
+                let mut outcome = outcome.await.flatten();
+                if outcome.is_ok() {
+                    let Services { shards, metadata, defaults, .. } = &*services;
+                    let anew = back::everywhere(&metadata.catalog(), &id);
+                    outcome = back::forget(shards, metadata, defaults, &id, anew).await;
+                }
+                let code = outcome.err().map_or(0, |fault| fault.code());
                 let result = DeletableGroupResult::default().with_group_id(id);
                 results.push(result.with_error_code(code));
             }

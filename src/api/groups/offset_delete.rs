@@ -5,6 +5,7 @@
 //! | 0 | never flexible | |
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use kafka_protocol::messages::offset_delete_response::{
     OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
@@ -12,9 +13,13 @@ use kafka_protocol::messages::offset_delete_response::{
 use kafka_protocol::messages::{ApiKey, OffsetDeleteRequest, OffsetDeleteResponse};
 
 use super::offsets::{answered, code, name, topic_name};
+use crate::api::Services;
 use crate::api::endpoint::{Begun, Cx, Endpoint};
 use crate::base::fault::Fault;
-use crate::coord::group::offsets::{ByTopic, Command, Delete, Outcome, Reply};
+use crate::base::ids::TopicPartition;
+use crate::catalog::Catalog;
+use crate::coord::group::offsets::{ByTopic, Command, Delete, MovedBack, Outcome, Reply};
+use crate::shard::retry::back;
 
 /// The API itself.
 pub struct OffsetDelete;
@@ -31,18 +36,38 @@ impl Endpoint for OffsetDelete {
             (name(&topic.name), topic.partitions.iter().map(|p| p.partition_index).collect())
         });
         let command = Command::Delete(Delete { group: group.clone(), topics: topics.collect() });
-        let answer = cx.services.groups.ask(&group, command);
+        let services = Arc::clone(cx.services);
+        let answer = services.groups.ask(&group, command);
         Begun::later(async move {
             let outcomes = answered(answer, |reply| match reply {
                 Reply::Delete(outcomes) => Some(outcomes.map_err(Fault::from)),
                 _ => None,
             });
-            match outcomes.await.flatten() {
+            let forgotten = async {
+                let outcomes = outcomes.await.flatten()?;
+                let Services { shards, metadata, defaults, .. } = &*services;
+                let anew = begun_anew(&metadata.catalog(), &outcomes);
+                back::forget(shards, metadata, defaults, &group, anew).await?;
+                Ok::<_, Fault>(outcomes)
+            };
+            match forgotten.await {
                 Ok(outcomes) => respond(outcomes),
                 Err(fault) => OffsetDeleteResponse::default().with_error_code(fault.code()),
             }
         })
     }
+}
+
+/// Without a committed offset a group may read a partition from its beginning.
+fn begun_anew(catalog: &Catalog, outcomes: &ByTopic<Outcome>) -> Vec<MovedBack> {
+    let of_topic = |(name, partitions): &(Arc<str>, Vec<Outcome>)| {
+        let id = catalog.topic(name).map(|topic| topic.id);
+        let deleted = partitions.iter().filter(|(_, outcome)| outcome.is_ok());
+        let place =
+            |(n, _): &Outcome| Some(MovedBack { tp: TopicPartition::new(id?, *n), offset: 0 });
+        deleted.filter_map(place).collect::<Vec<_>>()
+    };
+    outcomes.iter().flat_map(of_topic).collect()
 }
 
 fn respond(outcomes: ByTopic<Outcome>) -> OffsetDeleteResponse {

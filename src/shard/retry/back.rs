@@ -46,6 +46,23 @@ pub async fn forget(
     Ok(())
 }
 
+/// Where a group may have failed: all of that when it begins anew.
+#[must_use]
+pub fn everywhere(catalog: &Catalog, group: &str) -> Vec<MovedBack> {
+    let mut places = Vec::new();
+    for topic in catalog.topics() {
+        let Some(role) = topic.role.as_ref().filter(|r| r.group.as_deref() == Some(group)) else {
+            continue;
+        };
+        for partition in 0..topic.partitions {
+            for id in [role.source_id, topic.id] {
+                places.push(MovedBack { tp: TopicPartition::new(id, partition), offset: 0 });
+            }
+        }
+    }
+    places
+}
+
 /// Where there may be copies for a group of a partition's records.
 fn destinations(
     catalog: &Catalog,
