@@ -12,6 +12,7 @@ use bytes::Bytes;
 use klamm::base::ids::{TopicPartition, Uuid};
 use klamm::base::metrics::Text;
 use klamm::base::settings::Address;
+use klamm::delay::clock::Reading;
 use klamm::delay::key::Key;
 use klamm::delay::note::Totals;
 use klamm::delay::query::{Answer, Ask, Histogram, Page, PageAsk, Pending, Summary};
@@ -88,6 +89,14 @@ impl Delays for Book {
     }
 }
 
+    fn clock(&self) -> Option<Reading> {
+        Some(Reading { now_ms: 1_000, offset_ms: -60_000, is_stepped: true })
+    }
+
+    fn adopt_clock(&self) -> Option<Reading> {
+        Some(Reading { now_ms: 1_001, offset_ms: 0, is_stepped: false })
+    }
+
 struct Running {
     _runtime: Runtime,
     address: SocketAddr,
@@ -124,9 +133,13 @@ impl Running {
     fn send(&self, method: &str, path: &str, headers: &str) -> (u16, Value) {
         let mut socket = TcpStream::connect(self.address).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        let path = if path.is_empty() { String::new() } else { format!("/{path}") };
+        let path = match path {
+            "" => "delays".to_owned(),
+            path if path.starts_with("clock") => path.to_owned(),
+            path => format!("delays/{path}"),
+        };
         let request = format!(
-            "{method} /api/v1/delays{path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{headers}\r\n",
+            "{method} /api/v1/{path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{headers}\r\n",
             self.address
         );
         socket.write_all(request.as_bytes()).unwrap();
@@ -139,6 +152,19 @@ impl Running {
 }
 
 #[test]
+#[test]
+fn the_clock_is_shown_and_set_by_a_post_alone() {
+    let server = start();
+    let shown = json!({ "clock_ms": 1_000, "wall_ahead_ms": -60_000, "stepped": true });
+    assert_eq!(server.found("clock"), shown);
+    assert_eq!(server.get("clock/adopt").0, 405);
+    assert_eq!(server.send("POST", "clock/adopt", "").0, 415, "no page in a browser sets it");
+    let (status, adopted) =
+        server.send("POST", "clock/adopt", "Content-Type: application/json\r\n");
+    let expected = json!({ "clock_ms": 1_001, "wall_ahead_ms": 0, "stepped": false });
+    assert_eq!((status, adopted), (200, expected));
+}
+
 fn topics_sum_their_partitions_and_those_that_are_gone_count_nothing() {
     let orders = json!({
         "topic": "orders", "partitions": 2,

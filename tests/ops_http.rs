@@ -11,6 +11,7 @@ use std::time::Duration;
 use klamm::base::ids::TopicPartition;
 use klamm::base::metrics::{Metrics, Text};
 use klamm::base::settings::Address;
+use klamm::delay::clock::Reading;
 use klamm::delay::query::Ask;
 use klamm::ops::delays::{Asked, Delays, Place};
 use klamm::ops::http::{HttpServer, Probes, Scrape};
@@ -31,6 +32,14 @@ impl Delays for Nothing {
 
     fn ask(&self, _: TopicPartition, _: Ask) -> Asked {
         Box::pin(async { None })
+    }
+
+    fn clock(&self) -> Option<Reading> {
+        None
+    }
+
+    fn adopt_clock(&self) -> Option<Reading> {
+        None
     }
 }
 

@@ -10,6 +10,7 @@ use crate::api::groups::Groups;
 use crate::base::ids::TopicPartition;
 use crate::base::metrics::{CommitMetrics, CompactionMetrics, Metrics, Text, sampled};
 use crate::catalog::is_internal;
+use crate::delay::clock::Reading;
 use crate::delay::query::Ask;
 use crate::ops::delays::{Asked, Delays, Place};
 use crate::ops::dlq::DeadLetters;
@@ -109,6 +110,10 @@ impl Status {
         }
     }
 
+    fn shards(&self) -> Option<Arc<Shards>> {
+        self.serving.get()?.shards.upgrade()
+    }
+
     async fn render(&self) -> Text {
         let mut text = Text::default();
         let out = &mut text;
@@ -148,9 +153,16 @@ impl Delays for Status {
     }
 
     fn ask(&self, tp: TopicPartition, ask: Ask) -> Asked {
-        let shards = self.serving.get().and_then(|serving| serving.shards.upgrade());
-        let reply = shards.map(|shards| shards.ask_delays(tp, ask));
+        let reply = self.shards().map(|shards| shards.ask_delays(tp, ask));
         Box::pin(async move { reply?.await.ok() })
+    }
+
+    fn clock(&self) -> Option<Reading> {
+        Some(self.shards()?.delay().clock())
+    }
+
+    fn adopt_clock(&self) -> Option<Reading> {
+        Some(self.shards()?.delay().adopt_clock())
     }
 }
 

@@ -31,6 +31,17 @@ pub struct ReleaseClock {
     unslewed: i64,
 }
 
+/// What an operator sees of the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Epoch ms.
+    pub now_ms: i64,
+    /// Wall time less the clock.
+    pub offset_ms: i64,
+    /// See [`ReleaseClock::is_stepped`].
+    pub is_stepped: bool,
+}
+
 impl ReleaseClock {
     /// A clock that starts now. `floor_ms` is the newest time that a journal tells of,
     /// `max_step_ms` is `delay.clock.max.step.ms`.
@@ -76,6 +87,13 @@ impl ReleaseClock {
     #[must_use]
     pub const fn is_stepped(&self) -> bool {
         self.offset_us.unsigned_abs() > self.max_step_ms.unsigned_abs().saturating_mul(1_000)
+    }
+
+    /// As of the last reading.
+    #[must_use]
+    pub fn reading(&self) -> Reading {
+        let (now_ms, offset_ms) = (self.now_ms(), self.offset_ms());
+        Reading { now_ms, offset_ms, is_stepped: self.is_stepped() }
     }
 
     /// How far the clock's own time is behind the floor at which it stands, ms.

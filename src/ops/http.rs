@@ -127,6 +127,9 @@ fn router(probes: Arc<Probes>, hosts: Arc<Vec<String>>) -> Router {
         .route("/health/live", get(|| async { Json(Health { status: "live" }) }))
         .route("/health/ready", get(ready))
         .route("/metrics", get(metrics))
+        .with_state(Arc::clone(&probes))
+        .merge(delays::routes(Arc::clone(&probes.delays)))
+        .merge(dlq::routes(Arc::clone(&probes.dead_letters)))
         .fallback(|| async { error(StatusCode::NOT_FOUND, "not-found", "no such path") })
         .method_not_allowed_fallback(|| async {
             error(
@@ -135,9 +138,6 @@ fn router(probes: Arc<Probes>, hosts: Arc<Vec<String>>) -> Router {
                 "the path has other methods",
             )
         })
-        .with_state(Arc::clone(&probes))
-        .merge(delays::routes(Arc::clone(&probes.delays)))
-        .merge(dlq::routes(Arc::clone(&probes.dead_letters)))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(middleware::from_fn_with_state(hosts, guard_writes))
 }

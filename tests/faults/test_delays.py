@@ -1,7 +1,9 @@
 """Delayed records over what happens to brokers: clocks that step, kills, long stops, topics that
 change while records wait."""
 
+import json
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,25 @@ def test_the_wall_clock_steps_while_records_wait(serve, tmp_path, step_s):
     for value, moment in arrived.items():
         accepted = again_ms if value == b"2000" else sent_ms
         assert moment >= accepted + int(value), f"{value} came early"
+
+
+def test_an_operator_adopts_a_wall_clock_that_stepped(serve, tmp_path):
+    clock = SteppedClock(tmp_path / "clock")
+    session = serve(environment=clock.environment)
+
+    def ask(method, path):
+        request = urllib.request.Request(session.broker.http + path, method=method,
+                                         headers={"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+    session.make_topic("t")
+    session.produce("t", [delayed(1, "30m")])
+    clock.step(HOUR_S)
+    wait.until(lambda: ask("GET", "/api/v1/clock")["stepped"], "the step is seen", 30)
+    assert session.client.ends("t") == (0, 0)
+    assert not ask("POST", "/api/v1/clock/adopt")["stepped"]
+    assert numbers(session.client.consume("t", 0, 1)) == [1], "due by the time that was adopted"
 
 
 def test_kill_and_a_stop_longer_than_every_due_time(serve):

@@ -1,5 +1,6 @@
 //! `klamm delay`: what waits to be delivered, over the broker's HTTP endpoint.
 
+mod clock;
 mod pending;
 mod sums;
 
@@ -30,6 +31,10 @@ pub enum DelayCommand {
     ///
     /// Example: klamm delay cancel orders --id order-4711
     Cancel(OverHttp<pending::Cancel>),
+    /// Show the clock by which records are released, or have it adopt wall time
+    ///
+    /// Example: klamm delay clock --adopt
+    Clock(OverHttp<clock::Clock>),
 }
 
 pub fn run(command: &DelayCommand) -> Exit {
@@ -39,5 +44,6 @@ pub fn run(command: &DelayCommand) -> Exit {
         DelayCommand::Pending(over) => over.run(pending::list),
         DelayCommand::Histogram(over) => over.run(sums::histogram),
         DelayCommand::Cancel(over) => over.run(pending::cancel),
+        DelayCommand::Clock(over) => over.run(clock::clock),
     }
 }

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use crate::base::ids::TopicPartition;
+use crate::delay::clock::Reading;
 use crate::delay::query::{Answer, Ask};
 
 /// An answer on its way; `None` if the partition has gone.
@@ -23,4 +24,10 @@ pub trait Delays: Send + Sync {
 
     /// Sends a question at once.
     fn ask(&self, tp: TopicPartition, ask: Ask) -> Asked;
+
+    /// The release clock; `None` unless clients are served.
+    fn clock(&self) -> Option<Reading>;
+
+    /// Lets the release clock follow wall time at once, and shows it.
+    fn adopt_clock(&self) -> Option<Reading>;
 }

@@ -15,6 +15,7 @@
 //! that a page of a topic with many partitions takes no more memory than two.
 
 mod book;
+mod clock;
 mod page;
 mod shapes;
 
@@ -54,7 +55,8 @@ pub(super) fn routes(delays: Arc<dyn Delays>) -> Router {
         .route("/api/v1/delays/{topic}/{partition}/pending", get(partition_pending))
         .route("/api/v1/delays/{topic}/{partition}/pending/{ticket}", delete(cancel))
         .route("/api/v1/delays/{topic}/{partition}/outcomes/{offset}", get(outcome))
-        .with_state(delays)
+        .with_state(Arc::clone(&delays))
+        .merge(clock::routes(delays))
 }
 
 #[derive(Serialize)]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::base::metrics::{Family, Text, sampled};
+use crate::delay::clock::Reading;
 use crate::delay::query::{Answer, Ask, Summary};
 use crate::shard::Shards;
 
@@ -15,7 +16,7 @@ struct Row {
 
 /// Writes the gauges; those of partitions only if all shards answer within `patience`.
 pub async fn render(shards: &Shards, patience: Duration, text: &mut Text) {
-    let (offset_ms, is_stepped) = shards.delay().clock_offset();
+    let Reading { offset_ms, is_stepped, .. } = shards.delay().clock();
     text.single(&sampled::DELAY_CLOCK_OFFSET, &[], offset_ms as f64 / 1e3);
     text.single(&sampled::DELAY_CLOCK_STEPPED, &[], u8::from(is_stepped));
     let Ok(mut rows) = tokio::time::timeout(patience, rows(shards)).await else { return };

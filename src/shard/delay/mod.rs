@@ -33,7 +33,8 @@ use crate::base::env::Env;
 use crate::base::ids::TopicPartition;
 use crate::base::metrics::Metrics;
 use crate::base::settings::DelayStoreSettings;
-use crate::delay::clock::ReleaseClock;
+use crate::delay::clock::{Reading, ReleaseClock};
+use crate::delay::key::Key;
 use crate::delay::note::Totals;
 use crate::delay::state::{State, Tally};
 use crate::log::error::AppendError;
@@ -113,12 +114,26 @@ impl DelayShared {
         self.sealer.close();
     }
 
-    /// How far wall time is ahead of the release clock in ms, and whether it is not followed.
+    /// What the release clock shows, and how far wall time is off.
     #[must_use]
-    pub fn clock_offset(&self) -> (i64, bool) {
+    pub fn clock(&self) -> Reading {
         let mut clock = self.clock.lock();
         self.read(&mut clock);
-        (clock.offset_ms(), clock.is_stepped())
+        clock.reading()
+    }
+
+    /// Follows wall time at once, by an operator's command. The shards sleep by the clock as it was.
+    pub fn adopt_clock(&self) -> Reading {
+        let reading = {
+            let mut clock = self.clock.lock();
+            let before = clock.reading();
+            clock.adopt(self.env.wall_ms(), self.env.boottime());
+            self.read(&mut clock);
+            tracing::warn!(wall_ahead_ms = before.offset_ms, "the release clock adopts wall time");
+            clock.reading()
+        };
+        self.mailboxes.get().into_iter().flatten().for_each(|mailbox| mailbox.ring());
+        reading
     }
 
     /// The release clock, epoch ms.
