@@ -16,6 +16,7 @@
 //! shards only stamp and write them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, ProduceRequest};
@@ -30,7 +31,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use uuid::Uuid;
 
 use super::endpoint::{Cx, Row, finish};
-use super::reply::{Ending, Outcome};
+use super::reply::{Ending, Outcome, Reply};
 use super::{Services, topics};
 use crate::base::fault::{Code, Fault};
 use crate::base::ids::FIRST_CLIENT_PRODUCER_ID;
@@ -80,11 +81,14 @@ fn begin(cx: &mut Cx<'_>, correlation_id: i32, mut body: Bytes) -> Outcome {
     let leader = cx.services.node.node_id;
     let metrics = Arc::clone(&cx.services.metrics);
     Outcome::Later(Box::pin(async move {
-        let results = tally.finished().await;
+        let results = Arc::clone(&tally).finished().await;
         for refused in results.iter().filter_map(|result| result.as_ref().err()) {
             metrics.errors.of(refused.fault.code()).add(1);
         }
-        if request.acks == 0 { silent(&results) } else { outline.answer(results, leader) }
+        match request.acks {
+            0 => silent(&results),
+            _ => outline.answer(results, leader, tally.pause()),
+        }
     }))
 }
 
@@ -227,7 +231,7 @@ impl Outline {
         self.topics.iter().map(|t| t.partitions.len()).sum()
     }
 
-    fn answer(self, results: SmallVec<[AppendResult; 1]>, leader: i32) -> Ending {
+    fn answer(self, results: SmallVec<[AppendResult; 1]>, leader: i32, pause: Duration) -> Ending {
         let version = self.version;
         let mut results = results.into_iter();
         let mut responses = Vec::with_capacity(self.topics.len());
@@ -245,8 +249,13 @@ impl Outline {
             }
             responses.push(response);
         }
-        let response = ProduceResponse::default().with_responses(responses);
-        finish(self.correlation_id, version, &response)
+        let pause_ms = i32::try_from(pause.as_millis()).unwrap_or(i32::MAX);
+        let response =
+            ProduceResponse::default().with_responses(responses).with_throttle_time_ms(pause_ms);
+        match finish(self.correlation_id, version, &response) {
+            Ending::Reply(reply) => Ending::Reply(Reply { pause, ..reply }),
+            ending => ending,
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -39,13 +40,16 @@ impl Chunk {
 #[derive(Clone, Default)]
 pub struct Reply {
     pub chunks: SmallVec<[Chunk; 2]>,
+    /// How long nothing more is read from the client once this is on its way (KIP-219): the reply
+    /// tells it, and older clients do not keep to it.
+    pub pause: Duration,
 }
 
 impl Reply {
     /// A reply whose frame is already complete in one buffer.
     #[must_use]
     pub fn whole(frame: Bytes) -> Self {
-        Self { chunks: SmallVec::from_iter([Chunk::Bytes(frame)]) }
+        Self { chunks: SmallVec::from_iter([Chunk::Bytes(frame)]), pause: Duration::ZERO }
     }
 
     #[must_use]

@@ -57,6 +57,9 @@ pub(super) struct Connection<S: Service> {
     share: Share,
     waits: Waits,
     alarm: Alarm,
+    /// Nothing is read before then, and what wakes the task for it.
+    muted: Option<Instant>,
+    unmute: Alarm,
     /// Set when no more is to be read; the connection ends so when all begun is answered.
     closing: Option<End>,
 }
@@ -91,6 +94,8 @@ impl<S: Service> Connection<S> {
             pending_bytes: 0,
             writer: Writer::new(),
             alarm: Alarm::default(),
+            muted: None,
+            unmute: Alarm::default(),
             closing: None,
         }
     }
@@ -174,7 +179,12 @@ impl<S: Service> Connection<S> {
 
     fn finish(&mut self, ending: Ending, now: Instant) {
         match ending {
-            Ending::Reply(reply) => self.writer.push(reply),
+            Ending::Reply(reply) => {
+                if !reply.pause.is_zero() {
+                    self.muted = self.muted.max(Some(now + reply.pause));
+                }
+                self.writer.push(reply);
+            }
             Ending::Silent => {}
             Ending::Close(reason) => {
                 self.pending.clear();
@@ -205,6 +215,14 @@ impl<S: Service> Connection<S> {
 
     /// Begins what is left of the last read, or reads once more and begins that.
     fn poll_receive(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        if self.muted.is_some() {
+            if self.unmute.poll(self.muted, now, cx).is_pending() {
+                self.share.leave_queue();
+                self.waits.paused();
+                return Poll::Pending;
+            }
+            self.muted = None;
+        }
         if self.begin_frames(now) {
             return Poll::Ready(Ok(()));
         }

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use smallvec::SmallVec;
@@ -60,6 +61,7 @@ struct State {
     results: SmallVec<[Option<AppendResult>; 1]>,
     waker: Option<Waker>,
     open: usize,
+    pause: Duration,
 }
 
 /// Results of one request, one slot per partition.
@@ -72,7 +74,15 @@ impl Tally {
     #[must_use]
     pub fn new(slots: usize) -> Arc<Self> {
         let results = std::iter::repeat_with(|| None).take(slots).collect();
-        Arc::new(Self { state: Mutex::new(State { results, waker: None, open: slots }) })
+        let state = State { results, waker: None, open: slots, pause: Duration::ZERO };
+        Arc::new(Self { state: Mutex::new(state) })
+    }
+
+    /// How long the client is to pause: the longest of what its batches ask for. Complete when all
+    /// slots are filled.
+    #[must_use]
+    pub fn pause(&self) -> Duration {
+        self.state.lock().pause
     }
 
     /// Fills a slot; the last one wakes the waiter. A slot is filled once: later results for it
@@ -124,6 +134,12 @@ impl Ack {
     #[must_use]
     pub fn new(tally: Arc<Tally>, slot: u32) -> Self {
         Self { tally, slot }
+    }
+
+    /// The client is to pause behind this request, because there is little room left.
+    pub fn ask_to_pause(&self, pause: Duration) {
+        let mut state = self.tally.state.lock();
+        state.pause = state.pause.max(pause);
     }
 
     pub fn complete(self, result: AppendResult) {

@@ -9,7 +9,7 @@ use kafka_protocol::messages::produce_request::{
     PartitionProduceData, ProduceRequest, TopicProduceData,
 };
 use kafka_protocol::messages::produce_response::PartitionProduceResponse;
-use kafka_protocol::messages::{BrokerId, TopicName};
+use kafka_protocol::messages::{BrokerId, ProduceResponse, TopicName};
 use klamm::base::env::Env;
 use klamm::wire::batch::{BatchHeader, HEADER_BYTES, TimestampType};
 use klamm::wire::builder::BatchBuilder;
@@ -90,6 +90,18 @@ pub fn produce_raw(
     acks: i16,
     batch: Bytes,
 ) -> PartitionProduceResponse {
+    let mut response = produce_response(client, topic, partition, acks, batch);
+    response.responses.remove(0).partition_responses.remove(0)
+}
+
+/// As [`produce_raw`], the whole answer.
+pub fn produce_response(
+    client: &mut Client,
+    topic: &TopicName,
+    partition: i32,
+    acks: i16,
+    batch: Bytes,
+) -> ProduceResponse {
     let data = PartitionProduceData::default().with_index(partition).with_records(Some(batch));
     let topic =
         TopicProduceData::default().with_name(topic.clone()).with_partition_data(vec![data]);
@@ -97,7 +109,7 @@ pub fn produce_raw(
         .with_acks(acks)
         .with_timeout_ms(9_000)
         .with_topic_data(vec![topic]);
-    client.call(9, &request).responses.remove(0).partition_responses.remove(0)
+    client.call(9, &request)
 }
 
 /// Produces with `acks=all`, which must be taken, and gives the base offset.

@@ -109,5 +109,5 @@ pub fn reply(frame: &[u8]) -> Reply {
 pub fn file_reply(chunk: Chunk) -> Reply {
     let size = u32::try_from(chunk.len_bytes()).unwrap();
     let size = Bytes::copy_from_slice(&size.to_be_bytes());
-    Reply { chunks: [Chunk::Bytes(size), chunk].into_iter().collect() }
+    Reply { chunks: [Chunk::Bytes(size), chunk].into_iter().collect(), ..Reply::default() }
 }

@@ -105,5 +105,6 @@ fn framed(correlation_id: i32, version: i16, body: Bytes) -> Reply {
     header.put_u32(size);
     header.put_i32(correlation_id);
     header.resize(header_bytes, 0);
-    Reply { chunks: [header.freeze(), body].map(Chunk::Bytes).into_iter().collect() }
+    let chunks = [header.freeze(), body].map(Chunk::Bytes).into_iter().collect();
+    Reply { chunks, ..Reply::default() }
 }

@@ -89,7 +89,7 @@ pub(super) const TOPIC_KEYS: &[Spec] = &[
         0,
         "-1",
         "Most bytes of delayed records that may be pending in one partition; -1 is no limit but \
-         the disk.",
+         the disk. From nine tenths of it on producers are throttled.",
     )
     .or(-1)
     .from(&[same("delay.max.pending.bytes")]),
@@ -97,7 +97,8 @@ pub(super) const TOPIC_KEYS: &[Spec] = &[
         "delay.max.pending.records",
         0,
         "-1",
-        "Most delayed records that may be pending in one partition; -1 is no limit but the disk.",
+        "Most delayed records that may be pending in one partition; -1 is no limit but the disk. \
+         From nine tenths of it on producers are throttled.",
     )
     .or(-1)
     .from(&[same("delay.max.pending.records")]),

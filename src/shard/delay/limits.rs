@@ -29,21 +29,45 @@ impl DelayLimits {
         }
     }
 
-    /// Whether so much may come to what is pending in a partition.
+    /// Whether so much may come to what is pending in a partition, and how long the producer is to
+    /// pause behind it: the longer, the less is left below a cap.
     ///
     /// # Errors
     /// POLICY_VIOLATION.
-    pub(super) fn admit(&self, pending: Totals, records: u64, bytes: u64) -> Result<(), Fault> {
-        let over = |limit: Option<u64>, sum: u64| limit.filter(|limit| sum > *limit);
-        let too_many = over(self.max_pending_records, pending.records.saturating_add(records));
-        let too_large = over(self.max_pending_bytes, pending.bytes.saturating_add(bytes));
-        let message = match (too_many, too_large) {
-            (Some(limit), _) => format!("delay.max.pending.records={limit} is reached"),
-            (None, Some(limit)) => format!("delay.max.pending.bytes={limit} is reached"),
-            (None, None) => return Ok(()),
-        };
-        Err(Fault::with(Code::PolicyViolation, message))
+    pub(super) fn admit(
+        &self,
+        pending: Totals,
+        records: u64,
+        bytes: u64,
+    ) -> Result<Duration, Fault> {
+        let records = pending.records.saturating_add(records);
+        let bytes = pending.bytes.saturating_add(bytes);
+        let caps = [
+            ("delay.max.pending.records", self.max_pending_records, records),
+            ("delay.max.pending.bytes", self.max_pending_bytes, bytes),
+        ];
+        let mut pause = Duration::ZERO;
+        for (name, limit, sum) in caps {
+            let Some(limit) = limit else { continue };
+            if sum > limit {
+                let message = format!("{name}={limit} is reached");
+                return Err(Fault::with(Code::PolicyViolation, message));
+            }
+            pause = pause.max(pause_at(sum, limit));
+        }
+        Ok(pause)
     }
+}
+
+/// How long a producer pauses at a cap: as long as a client's quota makes it wait at most in Kafka.
+const MOST_PAUSE_MS: u64 = 1_000;
+
+/// None up to nine tenths of a cap; from there on in proportion to what is beyond.
+fn pause_at(sum: u64, limit: u64) -> Duration {
+    let tenth = (limit / 10).max(1);
+    let beyond = sum.saturating_sub(limit - limit / 10).min(tenth);
+    let pause_ms = u128::from(beyond) * u128::from(MOST_PAUSE_MS) / u128::from(tenth);
+    Duration::from_millis(u64::try_from(pause_ms).unwrap_or(MOST_PAUSE_MS))
 }
 
 /// What one chunk may be.
@@ -136,10 +160,28 @@ mod tests {
     fn what_is_over_a_cap_is_named() {
         let limits = DelayLimits { max_pending_records: Some(10), ..DelayLimits::default() };
         let pending = Totals { records: 9, bytes: 1 << 40 };
-        assert!(limits.admit(pending, 1, 1).is_ok());
+        limits.admit(pending, 1, 1).unwrap();
         let fault = limits.admit(pending, 2, 1).unwrap_err();
         assert_eq!(fault.kind(), Code::PolicyViolation);
         assert!(fault.to_string().contains("delay.max.pending.records=10"), "{fault}");
+    }
+
+    #[test]
+    fn producers_pause_the_longer_the_nearer_a_cap_is() {
+        let limits = DelayLimits {
+            max_pending_records: Some(1_000),
+            max_pending_bytes: Some(u64::MAX),
+            ..DelayLimits::default()
+        };
+        let pause_ms =
+            |records, bytes| limits.admit(Totals { records, bytes }, 0, 0).unwrap().as_millis();
+        assert_eq!([0, 900, 901, 950, 1_000].map(|n| pause_ms(n, 0)), [0, 0, 10, 500, 1_000]);
+        assert_eq!(pause_ms(950, u64::MAX), 1_000, "the nearest cap counts");
+        assert_eq!(pause_ms(0, u64::MAX / 10 * 9), 0);
+        let one = DelayLimits { max_pending_records: Some(1), ..DelayLimits::default() };
+        assert!(one.admit(Totals::default(), 1, 0).unwrap() <= Duration::from_secs(1));
+        let pending = Totals { records: 7, bytes: 7 };
+        assert!(DelayLimits::default().admit(pending, 1, 1).unwrap().is_zero());
     }
 
     #[test]
