@@ -48,6 +48,12 @@ impl Totals {
         self.records += 1;
         self.bytes += u64::from(bytes);
     }
+
+    /// The inverse of [`Totals::add`].
+    pub fn take(&mut self, bytes: u32) {
+        self.records -= 1;
+        self.bytes -= u64::from(bytes);
+    }
 }
 
 /// The release position has moved.

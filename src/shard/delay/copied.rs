@@ -2,23 +2,20 @@
 //! notes. Exempt from caps, and from everything that is asked of a producer.
 
 use std::io;
-use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::flight::JournalEnd;
+use super::flight::Written;
 use super::{Delay, DelayHost};
 use crate::base::fault::{Code, Fault};
 use crate::base::ids::TopicPartition;
-use crate::base::settings::Durability;
 use crate::delay::copies::{Copies, CopyMark, Maker, Origin};
 use crate::delay::headers::{self, Name};
 use crate::delay::note::Note;
 use crate::delay::state::State;
 use crate::log::error::AppendError;
 use crate::log::validate::ValidBatch;
-use crate::shard::committer::{Submission, Submitted};
-use crate::shard::landing::{Held, Landing, Parked};
+use crate::shard::landing::{Held, Parked};
 use crate::shard::produce::row;
 use crate::shard::retry::copy::NewCopy;
 use crate::shard::worker::{Hosted, Shard, ShardDeps};
@@ -145,25 +142,17 @@ impl Shard {
         held: Held,
     ) {
         let Self { deps, hosted, delays, round, .. } = self;
-        let Some(Hosted { log, partition, delay: Some(delay), .. }) = hosted.get_mut(&tp) else {
+        let Some(hosted) = hosted.get_mut(&tp).filter(|hosted| hosted.delay.is_some()) else {
             // Without a journal there is nothing to wait for.
             return held(Ok(()));
         };
-        delays.appended(deps, tp, delay);
-        let (end, journal_end) = (log.end(), delay.journal.end());
-        if deps.durability == Durability::PageCache {
-            delay.journal.view().advance(&journal_end);
-            return held(Ok(()));
-        }
-        let journal = JournalEnd::new(delay.journal.view(), journal_end, &delays.flight, 0);
-        let completion = Landing {
-            view: Arc::clone(&partition.view),
-            end,
-            journal: Some(Box::new(journal)),
+        delays.appended(deps, tp, hosted.delay.as_mut().expect("it was looked at"));
+        let written = Written {
+            rows: batch.map(|batch| row(tp.journal(), batch)).into_iter().collect(),
+            released_bytes: 0,
             parked: Parked::Held(held),
         };
-        let row = batch.map(|batch| Submitted { row: row(tp.journal(), batch), segment: None });
-        round.push(Submission { batches: row.into_iter().collect(), completion });
+        round.extend(hosted.send_off(written, deps.durability, &delays.flight));
     }
 }
 

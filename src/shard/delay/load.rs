@@ -76,6 +76,7 @@ impl Delay {
         }
         self.trim(deps, manifest.sealed);
         let next = runs.after(state.w());
+        self.durable_w = state.w();
         self.sealed = Some(Sealed::new(manifest, runs, next));
         self.counted = *state.tally();
         self.state = Some(state);

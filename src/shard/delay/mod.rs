@@ -22,6 +22,7 @@ mod seal;
 pub mod sealer;
 mod turns;
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
@@ -186,17 +187,21 @@ pub(super) struct DelayHost {
     /// Scratch space for records that are read back.
     buffer: Vec<u8>,
 }
+    /// Landings that have been seen.
+    landings: u64,
 
 impl DelayHost {
+    /// When the first of them is to be looked at again, by the release clock.
+    retry_ms: Option<i64>,
     /// The partition is gone.
     pub(super) fn forget(&mut self, tp: TopicPartition) {
         self.turns.arm(tp, None);
         self.unsealed.remove(&tp);
     }
 
-    /// The moment at which something is due, by the release clock.
+    /// The moment at which something is to be done, by the release clock.
     pub(super) fn next_due_ms(&self) -> Option<i64> {
-        self.turns.next_due_ms()
+        self.turns.next_due_ms().into_iter().chain(self.retry_ms).min()
     }
 
     pub(super) fn new(mailbox: &Arc<Mailbox<Message>>) -> Self {
@@ -210,7 +215,9 @@ impl DelayHost {
         }
     }
 }
+            landings: 0,
 
+            retry_ms: None,
 /// What a partition has delayed.
 pub(super) struct Delay {
     pub(super) journal: PartitionLog,
@@ -224,6 +231,10 @@ pub(super) struct Delay {
     /// What the metrics have of the machine's tally.
     counted: Tally,
 }
+    /// The release position that no crash can undo.
+    durable_w: Key,
+    /// Later ones, oldest first: what the journal ends with when each is durable.
+    marks: VecDeque<(i64, Key)>,
 
 impl Delay {
     fn new(journal: PartitionLog, log: &PartitionLog) -> Self {
@@ -238,6 +249,8 @@ impl Delay {
         }
     }
 
+            durable_w: Key::MIN,
+            marks: VecDeque::new(),
     pub(super) fn configure(&mut self, deps: &ShardDeps, partition: &LogSettings) {
         let segment_bytes = deps.delay.settings.journal_segment_bytes;
         self.journal.apply_settings(journal::settings(partition, segment_bytes));

@@ -8,21 +8,20 @@
 use std::io;
 use std::sync::Arc;
 
-use super::flight::JournalEnd;
+use super::flight::Written;
 use super::limits::Bounds;
 use super::payload::{self, Place};
 use super::plan::{CHUNK_ENTRIES, Chunk, Leaving, Pause, Stored};
 use super::{Delay, DelayHost};
 use crate::base::crash_point;
-use crate::base::settings::Durability;
 use crate::delay::key::Key;
-use crate::delay::note::{Mark, Note, Totals};
+use crate::delay::note::{Mark, Note};
 use crate::delay::release::{Delivered, Release};
 use crate::delay::state::State;
 use crate::log::error::AppendError;
 use crate::log::partition::PartitionLog;
 use crate::log::validate::{CompressionRule, ValidBatch};
-use crate::shard::committer::{Submission, Submitted};
+use crate::shard::committer::Submission;
 use crate::shard::landing::{Landing, Parked};
 use crate::shard::produce::row;
 use crate::shard::registry::Partition;
@@ -89,8 +88,9 @@ impl Shard {
 impl DelayHost {
     /// Something that was submitted is durable: who waited for that may look again.
     pub(in crate::shard) fn landed(&mut self) {
-        if !self.grounded.is_empty() && self.flight.has_landed() {
-            for tp in std::mem::take(&mut self.grounded) {
+        let landings = self.flight.landings();
+        if std::mem::replace(&mut self.landings, landings) != landings {
+            for tp in self.grounded.drain(..) {
                 self.turns.arm(tp, Some(i64::MIN));
             }
         }
@@ -128,33 +128,25 @@ impl Turn<'_> {
             flight.wait_unless(|| view.high_watermark() > durable);
             durable = view.high_watermark();
         }
-        let Some(chunk) = delay.plan(self.now_ms, durable, most)? else {
+        let Some(mut chunk) = delay.plan(self.now_ms, durable, most)? else {
             return Ok(Done::nothing(Pause::Until(None)));
         };
-        match chunk.w {
-            Some(w) => {
-                let (deps, self_now_ms) = (self.deps, self.now_ms);
-                let done = self.write(hosted, &chunk, w)?;
-                deps.delay.rates.take(tp.topic_id, rate, chunk.released, now);
-                chunk.count(&deps.metrics, self_now_ms);
-                Ok(done)
-            }
-            None => Ok(Done::nothing(chunk.pause)),
-        }
+        let Some(w) = chunk.w else { return Ok(Done::nothing(chunk.pause)) };
+        let (deps, now_ms) = (self.deps, self.now_ms);
+        let done = self.write(hosted, &mut chunk, w)?;
+        deps.delay.rates.take(tp.topic_id, rate, chunk.released, now);
+        chunk.count(&deps.metrics, now_ms);
+        Ok(done)
     }
 
-    fn write(self, hosted: &mut Hosted, chunk: &Chunk, w: Key) -> io::Result<Done> {
+    fn write(self, hosted: &mut Hosted, chunk: &mut Chunk, w: Key) -> io::Result<Done> {
         let Hosted { log, partition, delay: Some(delay), changed, .. } = hosted else {
             unreachable!("something is due here")
         };
         let Self { deps, delays, now_ms } = self;
         *changed = true;
-        let Chunk { mut released, mut expired, pause, .. } = *chunk;
-        let (batch, damaged) = delay.batch(chunk, partition, now_ms, &mut delays.buffer)?;
-        released.records -= damaged.records;
-        released.bytes -= damaged.bytes;
-        expired.records += damaged.records;
-        expired.bytes += damaged.bytes;
+        let batch = delay.batch(chunk, partition, now_ms, &mut delays.buffer)?;
+        let Chunk { released, expired, pause, .. } = *chunk;
         let mark = Note::Mark(Mark { w, released, expired, clock_ms: now_ms });
         let noted = ValidBatch::own(mark.batch(now_ms)).map_err(io::Error::other)?;
         let mut pair = Pair { visible: batch, note: noted };
@@ -165,28 +157,17 @@ impl Turn<'_> {
             io::Error::other(error)
         })?;
         delay.state.as_mut().expect("it planned").note(&mark);
+        delay.note_mark(w);
         crash_point::pass("release");
         if delay.has_sealing() || delay.has_passed_slice(w) {
             delays.has_unsealed(partition.tp);
         }
         let bytes = pair.visible.as_ref().map_or(0, ValidBatch::size_bytes);
-        let (end, journal_end) = (log.end(), delay.journal.end());
-        if deps.durability == Durability::PageCache {
-            delay.journal.view().advance(&journal_end);
-            partition.view.advance(&end);
-            return Ok(Done { submission: None, bytes, pause });
-        }
-        let journal = JournalEnd::new(delay.journal.view(), journal_end, &delays.flight, bytes);
-        let completion = Landing {
-            view: Arc::clone(&partition.view),
-            end,
-            journal: Some(Box::new(journal)),
-            parked: Parked::Nothing,
-        };
         let visible = pair.visible.as_ref().map(|batch| row(partition.tp, batch));
-        let rows = visible.into_iter().chain([row(partition.tp.journal(), &pair.note)]);
-        let batches = rows.map(|row| Submitted { row, segment: None }).collect();
-        Ok(Done { submission: Some(Submission { batches, completion }), bytes, pause })
+        let rows = visible.into_iter().chain([row(partition.tp.journal(), &pair.note)]).collect();
+        let written = Written { rows, released_bytes: bytes, parked: Parked::Nothing };
+        let submission = hosted.send_off(written, deps.durability, &delays.flight);
+        Ok(Done { submission, bytes, pause })
     }
 }
 
@@ -228,18 +209,17 @@ impl Delay {
         first.is_some_and(|first| first.due_ms <= now_ms && first.ticket >= durable)
     }
 
-    /// The batch that consumers see, `None` if it would be empty; and what of the chunk no longer is
-    /// a record.
+    /// The batch that consumers see, `None` if it would be empty. What of the chunk no longer is a
+    /// record leaves it as what has expired.
     fn batch(
         &self,
-        chunk: &Chunk,
+        chunk: &mut Chunk,
         partition: &Partition,
         now_ms: i64,
         buffer: &mut Vec<u8>,
-    ) -> io::Result<(Option<ValidBatch>, Totals)> {
-        let mut damaged = Totals::default();
+    ) -> io::Result<Option<ValidBatch>> {
         if chunk.entries.is_empty() {
-            return Ok((None, damaged));
+            return Ok(None);
         }
         let place = |leaving: &Leaving| match leaving.stored {
             Stored::Window(place) => Some(place),
@@ -249,10 +229,11 @@ impl Delay {
         let mut found = payload::read(&self.journal, &places, buffer)?.into_iter();
         let (codec, level) = codec(partition);
         let mut release = Release::new(partition.tp.partition, now_ms, usize::MAX, codec, level);
-        for leaving in &chunk.entries {
+        let Chunk { entries, from_runs, released, expired, .. } = chunk;
+        entries.retain(|leaving| {
             let record = match &leaving.stored {
                 Stored::Window(_) => &buffer[found.next().unwrap_or_default()],
-                Stored::Run(range) => &chunk.from_runs[range.clone()],
+                Stored::Run(range) => &from_runs[range.clone()],
             };
             let delivered = Delivered {
                 ticket: leaving.ticket,
@@ -260,18 +241,19 @@ impl Delay {
                 base_timestamp_ms: leaving.base_timestamp_ms,
                 record,
             };
-            if let Err(error) = release.push(&delivered) {
-                // Nothing waits behind it: it is passed, as what has expired.
-                let (journal, ticket) = (self.journal.identity().tp, leaving.ticket);
-                tracing::error!(?journal, ticket, %error, "a delayed record is lost: it is damaged");
-                damaged.add(u32::try_from(record.len()).unwrap_or(u32::MAX));
-            }
-        }
+            let Err(error) = release.push(&delivered) else { return true };
+            // Nothing waits behind it.
+            let (journal, ticket) = (self.journal.identity().tp, leaving.ticket);
+            tracing::error!(?journal, ticket, %error, "a delayed record is lost: it is damaged");
+            let bytes = u32::try_from(record.len()).unwrap_or(u32::MAX);
+            released.take(bytes);
+            expired.add(bytes);
+            false
+        });
         if release.record_count() == 0 {
-            return Ok((None, damaged));
+            return Ok(None);
         }
-        let batch = ValidBatch::own(release.into_batch()).map_err(io::Error::other)?;
-        Ok((Some(batch), damaged))
+        ValidBatch::own(release.into_batch()).map(Some).map_err(io::Error::other)
     }
 
     /// What was planned did not go out: the runs are read again from the release position on.

@@ -10,7 +10,8 @@ use crate::base::ids::TopicPartition;
 use crate::delay::key::Key;
 use crate::delay::state::State;
 use crate::log::runs::{Manifest, Merge, RunError, RunId, Runs, due_for_merge};
-use crate::shard::worker::{Shard, ShardDeps};
+use crate::shard::mailbox::Mailbox;
+use crate::shard::worker::{Message, Shard, ShardDeps};
 
 /// How long a partition's files are left alone after a job has failed, in milliseconds.
 const RETRY_MS: i64 = 5_000;
@@ -63,35 +64,31 @@ impl Shard {
         }
         let Self { deps, hosted, delays, mailbox, .. } = self;
         let now_ms = deps.delay.now_ms();
+        let mut retry_ms = None;
         let mut waiting = std::mem::take(&mut delays.unsealed);
         waiting.retain(|tp| {
             let Some(delay) = hosted.get_mut(tp).and_then(|hosted| hosted.delay.as_mut()) else {
                 return false;
             };
-            match delay.next_job(*tp, now_ms) {
+            let mut next = delay.next_job(now_ms);
+            if matches!(next, Next::Landing) {
+                delays.flight.ask_to_be_rung();
+                next = delay.next_job(now_ms);
+            }
+            match next {
                 Next::Job(work) => {
-                    let sealed = delay.sealed.as_mut().expect("it has a job");
-                    sealed.busy = true;
-                    let (hold, mailbox) = (Arc::clone(&sealed.hold), Arc::clone(mailbox));
-                    let (dir, released) = (delay.dir.clone(), delay.durable_w());
-                    let manifest = delay.sealed.as_ref().map(|s| s.manifest.clone());
-                    let manifest = manifest.expect("it has a job");
-                    let tp = *tp;
-                    deps.delay.sealer.send(Job {
-                        tp,
-                        dir,
-                        manifest,
-                        released,
-                        work,
-                        hold,
-                        mailbox,
-                    });
+                    deps.delay.sealer.send(delay.begin_job(*tp, work, mailbox));
                     false
                 }
-                Next::Later => true,
+                Next::Landing => true,
+                Next::At(at_ms) => {
+                    retry_ms = retry_ms.into_iter().chain([at_ms]).min();
+                    true
+                }
                 Next::Nothing => false,
             }
         });
+        delays.retry_ms = retry_ms;
         delays.unsealed.extend(waiting);
     }
 
@@ -125,24 +122,41 @@ impl DelayHost {
 
 enum Next {
     Job(Work),
-    /// Something waits to become durable, or for a job, or for the disk.
-    Later,
+    /// Something waits to become durable.
+    Landing,
+    /// The disk is left alone until then, epoch ms.
+    At(i64),
     Nothing,
 }
 
 impl Delay {
-    fn next_job(&mut self, _tp: TopicPartition, now_ms: i64) -> Next {
+    fn begin_job(&mut self, tp: TopicPartition, work: Work, to: &Arc<Mailbox<Message>>) -> Job {
+        let sealed = self.sealed.as_mut().expect("it has a job");
+        sealed.busy = true;
+        Job {
+            tp,
+            dir: self.dir.clone(),
+            manifest: sealed.manifest.clone(),
+            released: self.durable_w,
+            work,
+            hold: Arc::clone(&sealed.hold),
+            mailbox: Arc::clone(to),
+        }
+    }
+
+    fn next_job(&mut self, now_ms: i64) -> Next {
+        self.settle();
         let (Some(state), Some(sealed)) = (&self.state, &self.sealed) else { return Next::Nothing };
         if sealed.busy {
             // It comes back when that is done.
             return Next::Nothing;
         }
         if now_ms < sealed.not_before_ms {
-            return Next::Later;
+            return Next::At(sealed.not_before_ms);
         }
         if let Some(sealing) = state.sealing() {
             if self.journal.view().high_watermark() < sealing.at.below {
-                return Next::Later;
+                return Next::Landing;
             }
             let base = sealing.window.base();
             let segments = self.journal.view().segments();
@@ -151,7 +165,7 @@ impl Delay {
                 Some(Ok(segment)) => {
                     Next::Job(Work::Seal { sealing: Arc::clone(sealing), segment })
                 }
-                Some(Err(_)) | None => Next::Later,
+                Some(Err(_)) | None => Next::At(now_ms.saturating_add(RETRY_MS)),
             };
         }
         if let Some(ids) = due_for_merge(&sealed.manifest.runs, &sealed.damaged) {
@@ -164,13 +178,12 @@ impl Delay {
         if sealed.leftovers {
             return Next::Job(Work::Sweep);
         }
-        let durable = self.durable_w();
-        if self.has_passed_slice(durable) {
+        if self.has_passed_slice(self.durable_w) {
             return Next::Job(Work::Trim);
         }
         // What is passed and not durable yet comes to be.
         match self.has_passed_slice(state.w()) {
-            true => Next::Later,
+            true => Next::Landing,
             false => Next::Nothing,
         }
     }
@@ -181,7 +194,7 @@ impl Delay {
     }
 
     /// Whether the release position has just passed all of some slice.
-    pub(super) fn has_passed_slice(&self, w: crate::delay::key::Key) -> bool {
+    pub(super) fn has_passed_slice(&self, w: Key) -> bool {
         let Some(sealed) = &self.sealed else { return false };
         let mut slices = sealed.manifest.runs.iter().flat_map(|run| &run.slices);
         slices.any(|slice| slice.last <= w)
@@ -234,14 +247,20 @@ impl Delay {
         }
     }
 
-    /// The release position that no crash can undo: what is in runs and durable marks.
-    fn durable_w(&self) -> crate::delay::key::Key {
-        let Some(state) = &self.state else { return crate::delay::key::Key::MIN };
-        let settled = self.journal.view().high_watermark() >= self.journal.end().offset;
-        match (settled, &self.sealed) {
-            (true, _) => state.w(),
-            (false, Some(sealed)) => sealed.manifest.released,
-            (false, None) => crate::delay::key::Key::MIN,
+    /// The release position was moved by what the journal ends with now.
+    pub(super) fn note_mark(&mut self, w: Key) {
+        self.marks.push_back((self.journal.end().offset, w));
+        self.settle();
+    }
+
+    /// Counts marks that have become durable.
+    fn settle(&mut self) {
+        let durable = self.journal.view().high_watermark();
+        while let Some((end, w)) = self.marks.front().copied()
+            && end <= durable
+        {
+            self.durable_w = w;
+            self.marks.pop_front();
         }
     }
 }
