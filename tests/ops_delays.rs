@@ -84,10 +84,10 @@ impl Delays for Book {
             Ask::Cancel { ticket: 2 } => Answer::Cancel(Outcome::TooLate),
             Ask::Cancel { ticket: 3 } => Answer::Unavailable("it is being loaded".into()),
             Ask::Cancel { .. } => Answer::Cancel(Outcome::Unknown),
+            Ask::Waits(_) => Answer::Waits(false),
         });
         Box::pin(async { answer })
     }
-}
 
     fn clock(&self) -> Option<Reading> {
         Some(Reading { now_ms: 1_000, offset_ms: -60_000, is_stepped: true })
@@ -96,6 +96,7 @@ impl Delays for Book {
     fn adopt_clock(&self) -> Option<Reading> {
         Some(Reading { now_ms: 1_001, offset_ms: 0, is_stepped: false })
     }
+}
 
 struct Running {
     _runtime: Runtime,
@@ -152,7 +153,6 @@ impl Running {
 }
 
 #[test]
-#[test]
 fn the_clock_is_shown_and_set_by_a_post_alone() {
     let server = start();
     let shown = json!({ "clock_ms": 1_000, "wall_ahead_ms": -60_000, "stepped": true });
@@ -165,6 +165,7 @@ fn the_clock_is_shown_and_set_by_a_post_alone() {
     assert_eq!((status, adopted), (200, expected));
 }
 
+#[test]
 fn topics_sum_their_partitions_and_those_that_are_gone_count_nothing() {
     let orders = json!({
         "topic": "orders", "partitions": 2,

@@ -137,7 +137,11 @@ fn judge(
     check_producer(batch.either())?;
     let copies = copies(cx, &partition, &batch)
         .map_err(|refused| refused.by_log(partition.view.log_start()))?;
-    Ok(Append { partition: partition.tp, batch, copies, slot })
+    let elsewhere = match &batch.diverted {
+        Some(diverted) => cx.services.shards.look_elsewhere(partition.tp, diverted)?,
+        None => SmallVec::new(),
+    };
+    Ok(Append { partition: partition.tp, batch, copies, elsewhere, slot })
 }
 
 /// What a batch's nacks ask for.

@@ -176,6 +176,12 @@ impl Plan<'_> {
         &self.decisions
     }
 
+    /// As [`Plan::decisions`], of a plan that is complete.
+    #[must_use]
+    pub fn into_decisions(self) -> Vec<Decision> {
+        self.decisions
+    }
+
     /// Whether any must be written beside its record.
     #[must_use]
     pub fn has_notes(&self) -> bool {

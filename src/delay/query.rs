@@ -21,6 +21,15 @@ pub enum Ask {
     Cancel {
         ticket: i64,
     },
+    /// Whether this one is pending.
+    Waits(Named),
+}
+
+/// A pending record as a command names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Named {
+    Id(Bytes),
+    Ticket(i64),
 }
 
 /// Which pending entries, and how many of them.
@@ -46,6 +55,7 @@ pub enum Answer {
     /// Nothing: no cancel has this offset, or it is too long ago.
     Outcome(Option<Outcome>),
     Cancel(Outcome),
+    Waits(bool),
     /// Not now: the partition is being loaded, or its files can't be read. For people.
     Unavailable(String),
 }

@@ -36,6 +36,7 @@ struct Said<'a> {
     due_ms: Option<i64>,
     expires_at_ms: Option<i64>,
     id: Option<&'a [u8]>,
+    replaces: bool,
     victim: Option<Victim>,
     is_nack: bool,
 }
@@ -60,6 +61,7 @@ impl<'a> Said<'a> {
                     said.expires_at_ms = Some(instant(headers::EXPIRES_AT)?);
                 }
                 key if key == headers::ID.as_bytes() => said.id = Some(value),
+                key if key == headers::REPLACE.as_bytes() => said.replaces = value == b"true",
                 key if key == headers::VICTIM.as_bytes() => {
                     said.victim = Some(Victim::parse(value).ok_or(headers::VICTIM)?);
                 }
@@ -152,6 +154,9 @@ impl State {
         self.apply(ticket, put.as_ref(), decision);
         if let Some(mark) = &copy {
             self.remember_copy(&mark.origin);
+        }
+        if decision == Decision::Unknown || (said.replaces && decision == Decision::Put) {
+            self.note_unmet(ticket);
         }
         Ok(())
     }

@@ -111,6 +111,8 @@ pub struct State {
     copies: Arc<Copies>,
     /// By ticket of the command.
     outcomes: VecDeque<(i64, Outcome)>,
+    /// Tickets of the last cancels and replaces that found nothing here, rising.
+    unmet: VecDeque<i64>,
     tally: Tally,
 }
 
@@ -127,6 +129,7 @@ impl State {
             cancelled: at.cancelled,
             copies: at.copies,
             outcomes: VecDeque::new(),
+            unmet: VecDeque::new(),
             tally: Tally::default(),
         }
     }
@@ -166,6 +169,20 @@ impl State {
     pub fn outcome(&self, ticket: i64) -> Option<Outcome> {
         let at = self.outcomes.binary_search_by_key(&ticket, |(ticket, _)| *ticket).ok()?;
         Some(self.outcomes[at].1)
+    }
+
+    /// Whether the command with this ticket found nothing in this partition. False of those that are
+    /// not among the last [`MOST_OUTCOMES`].
+    #[must_use]
+    pub fn is_unmet(&self, ticket: i64) -> bool {
+        self.unmet.binary_search(&ticket).is_ok()
+    }
+
+    pub(super) fn note_unmet(&mut self, ticket: i64) {
+        if self.unmet.len() == MOST_OUTCOMES {
+            self.unmet.pop_front();
+        }
+        self.unmet.push_back(ticket);
     }
 
     /// The journal goes on in the segment that begins at offset `base`. To be called before

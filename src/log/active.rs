@@ -157,6 +157,22 @@ impl Active {
         Ok(())
     }
 
+    /// As [`Active::reserve_now`], and leaves `spare` bytes of reserved blocks behind the batch. If
+    /// there is no room for both, it does what it can for the spare ones.
+    pub(crate) fn reserve_leaving(&mut self, size: u64, spare: u64) -> io::Result<()> {
+        if self.position + size + spare <= self.reserved {
+            return Ok(());
+        }
+        // Twice as much, so that small batches do not pay for a system call each.
+        let reserved = self.reserve_now(size + 2 * spare);
+        if reserved.is_err() {
+            self.cut_torn()?;
+            // The error that counts is told already.
+            let _ = self.reserve_now(spare);
+        }
+        reserved
+    }
+
     /// Writes at the end. After an error the file is as before, or will be before the next write.
     pub(crate) fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<()> {
         if self.torn {

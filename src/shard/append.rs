@@ -40,6 +40,8 @@ pub struct Append {
     /// What the batch's nacks ask for, for partitions of the same shard: made with the batch, or
     /// not at all if it is refused.
     pub copies: Vec<CopySet>,
+    /// Deltas of strict commands whose target waits in another partition of the topic.
+    pub elsewhere: SmallVec<[i32; 2]>,
     pub slot: u32,
 }
 

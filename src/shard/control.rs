@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::checkpointer::Collected;
-use super::delay::elsewhere::Offer;
+use super::delay::elsewhere::Errand;
 use super::delay::sealer::Done;
 use super::registry::{Partition, TopicRules};
 use crate::base::fault::Fault;
@@ -93,8 +93,8 @@ pub enum Control {
     Replace(TopicPartition, Replacement, oneshot::Sender<io::Result<bool>>),
     /// A job on a partition's runs is done.
     Sealed(Box<Done>),
-    /// Takes out what a command in another partition of the topic means, if it waits in this one.
-    CancelElsewhere(TopicPartition, Offer),
+    /// Takes out what commands in another partition of the topic mean, if it waits in this one.
+    CancelElsewhere(TopicPartition, Errand),
     /// What changed since the last checkpoint.
     Checkpoint(oneshot::Sender<Collected>),
     /// Closes all logs: nothing is appended any more.

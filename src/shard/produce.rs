@@ -29,11 +29,12 @@ impl Shard {
     }
 
     fn append(&mut self, append: Append, acks: Acks, ack: Ack) {
-        let Append { partition: tp, batch, copies, .. } = append;
+        let Append { partition: tp, batch, copies, elsewhere, .. } = append;
         match batch {
             Judged { live: Some(batch), diverted: None } => self.append_live(tp, batch, acks, ack),
             Judged { live, diverted: Some(diverted) } => {
-                self.append_delayed(tp, Delayed { live, diverted, copies }, acks, ack);
+                let batch = Delayed { live, diverted, copies, elsewhere };
+                self.append_delayed(tp, batch, acks, ack);
             }
             Judged { live: None, diverted: None } => {
                 ack.complete(Err(Fault::new(Code::InvalidRecord).into()));

@@ -233,7 +233,7 @@ impl Shard {
                 let _ = done.send(self.replace(tp, &replacement));
             }
             Control::Sealed(done) => self.sealed(*done),
-            Control::CancelElsewhere(tp, offer) => self.cancel_from_elsewhere(tp, &offer),
+            Control::CancelElsewhere(tp, errand) => self.cancel_from_elsewhere(tp, errand),
             Control::Checkpoint(done) => {
                 let _ = done.send(self.checkpoint());
             }

@@ -13,6 +13,7 @@ use kit::{
 };
 use klamm::wire::compression::Codec;
 use support::broker::Broker;
+use support::client::Client;
 use support::topics::{create, create_with, name};
 
 /// A delay within which a broker can be killed and started again on a busy machine.
@@ -317,7 +318,6 @@ fn a_cancel_in_another_partition_finds_what_waits() {
 }
 
 #[test]
-#[test]
 fn a_strict_cancel_looks_into_all_partitions_and_is_done_when_it_is_acknowledged() {
     let scratch = scratch();
     let topic = name("strict");
@@ -380,6 +380,7 @@ fn a_cancel_that_is_sent_again_asks_the_other_partitions_again() {
     assert_eq!(reader.values(), ["last"]);
 }
 
+#[test]
 fn a_topic_pays_no_more_than_its_caps_allow_and_is_released_at_its_rate() {
     let scratch = scratch();
     let broker = Broker::start(scratch.path());
@@ -388,14 +389,38 @@ fn a_topic_pays_no_more_than_its_caps_allow_and_is_released_at_its_rate() {
     let configs =
         [("delay.max.pending.records", "100"), ("delay.release.max.records.per.second", "50")];
     create_with(client, &topic, 1, &configs);
-    let due_ms = now_ms() + 500;
+    let due_ms = now_ms() + 1_000;
     let given: Vec<_> = (0..100).map(|n| Given::at(due_ms, format!("v{n}"))).collect();
     produce(client, &topic, 0, &given);
     let over = batch(Codec::None, None, &[Given::at(due_ms, "over")]);
-    let answer = produce_raw(client, &topic, 0, -1, over);
+    // The first producer has to pause.
+    let answer = produce_raw(&mut broker.connect(), &topic, 0, -1, over);
     assert_eq!(answer.error_code, 44, "POLICY_VIOLATION: {answer:?}");
+    let cancel = Given::live("").with("klamm.delay.cancel", "nobody");
+    produce(&mut broker.connect(), &topic, 0, &[cancel]);
     let mut reader = Reader::new(&topic, 0);
     reader.until(client, 100);
     let last = reader.seen.last().expect("a hundred").seen_ms;
     assert!(last - due_ms >= 1_500, "100 records at 50 a second took {} ms", last - due_ms);
+}
+
+#[test]
+fn near_a_cap_a_producer_is_told_to_wait_and_kept_waiting() {
+    let scratch = scratch();
+    let broker = Broker::start(scratch.path());
+    let client = &mut broker.connect();
+    let topic = name("near");
+    create_with(client, &topic, 1, &[("delay.max.pending.records", "100")]);
+    let given = |count: usize| batch(Codec::None, None, &vec![Given::after("1h", "v"); count]);
+    let mut throttle_ms = |count| {
+        let response = produce_response(client, &topic, 0, -1, given(count));
+        assert_eq!(response.responses[0].partition_responses[0].error_code, 0, "{response:?}");
+        response.throttle_time_ms
+    };
+    assert_eq!(throttle_ms(90), 0);
+    let sent_ms = now_ms();
+    assert_eq!(throttle_ms(5), 500);
+    assert_eq!(throttle_ms(1), 600);
+    let kept_ms = now_ms() - sent_ms;
+    assert!(kept_ms >= 500, "its next request was answered after {kept_ms} ms");
 }

@@ -166,6 +166,23 @@ impl PartitionLog {
         active.reserve_now(size).map_err(AppendError::of_write)
     }
 
+    /// As [`PartitionLog::ready`], for a batch that has to leave disk space to those that may not
+    /// fail: so many bytes stay reserved behind it.
+    ///
+    /// # Errors
+    /// As [`PartitionLog::append_judged`]; nothing has changed.
+    pub fn ready_leaving(
+        &mut self,
+        batch: &ValidBatch,
+        spare_bytes: u64,
+    ) -> Result<(), AppendError> {
+        self.settle();
+        let size = batch.size_bytes() as u64;
+        self.place(batch.header(), self.next_offset(), size)?;
+        let active = self.active.as_mut().expect("a place was just made");
+        active.reserve_leaving(size, spare_bytes).map_err(AppendError::of_write)
+    }
+
     /// Puts a row of the commit log back, unless it is there: a whole stamped batch. It may lie
     /// behind offsets that the journal took, or of the journal's, the log: before each row
     /// [`PartitionLog::set_floor`] has to tell of those.

@@ -2,17 +2,16 @@
 //! does to what is pending, and it goes to the journal, its live records beside it to the log.
 
 use std::io;
-use std::sync::Arc;
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
 use super::decide::{Decisions, noted};
-use super::elsewhere::{Offer, offers};
-use super::flight::JournalEnd;
+use super::elsewhere::{Offer, offers, offers_again, send_when_durable};
+use super::flight::Written;
 use crate::base::crash_point;
 use crate::base::fault::{Code, Fault};
 use crate::base::ids::TopicPartition;
-use crate::base::settings::Durability;
 use crate::delay::decide::Decision;
 use crate::delay::ids::hash64;
 use crate::delay::note::Totals;
@@ -22,12 +21,15 @@ use crate::log::partition::Appended;
 use crate::log::validate::divert::{Entry, What};
 use crate::log::validate::{Diverted, ValidBatch};
 use crate::shard::append::Acks;
-use crate::shard::committer::{Submission, Submitted};
-use crate::shard::landing::{Landing, Parked};
+use crate::shard::landing::Parked;
 use crate::shard::produce::row;
 use crate::shard::retry::copy::CopySet;
 use crate::shard::tally::{Accepted, Ack, AppendResult, Refused};
 use crate::shard::worker::{Hosted, Shard, ShardDeps};
+
+/// Disk space of the journal that is left to notes of what was released and cancelled, in bytes: on
+/// a full disk what is due goes out all the same.
+const KEPT_BYTES: u64 = 64 << 10;
 
 /// A batch with delayed records.
 pub(in crate::shard) struct Delayed {
@@ -35,6 +37,8 @@ pub(in crate::shard) struct Delayed {
     pub(in crate::shard) diverted: Box<Diverted>,
     /// Of the batch's nacks.
     pub(in crate::shard) copies: Vec<CopySet>,
+    /// See [`crate::shard::append::Append`].
+    pub(in crate::shard) elsewhere: SmallVec<[i32; 2]>,
 }
 
 /// What became of it.
@@ -45,6 +49,8 @@ struct Outcome {
     duplicate: bool,
     /// What its commands did not find here.
     offers: Vec<Offer>,
+    /// How long its producer is to pause.
+    pause: Duration,
 }
 
 impl Shard {
@@ -68,40 +74,33 @@ impl Shard {
             Ok(outcome) => outcome,
             Err(refused) => return ack.complete(Err(refused.by_log(log_start_offset))),
         };
+        if !outcome.pause.is_zero() {
+            ack.ask_to_pause(outcome.pause);
+        }
         let result: AppendResult = Ok(Accepted {
             base_offset: outcome.base_offset,
             log_append_time_ms: outcome.accepted_ms,
             log_start_offset,
         });
-        let Hosted { log, partition, delay: Some(delay), .. } = hosted else {
-            unreachable!("a batch was accepted into its journal")
-        };
-        delays.appended(deps, tp, delay);
-        let (end, journal_end) = (log.end(), delay.journal.end());
-        if deps.durability == Durability::PageCache {
-            delay.journal.view().advance(&journal_end);
-            partition.view.advance(&end);
-            ack.complete(result);
-            return self.offer_elsewhere(tp, &outcome.offers);
-        }
+        delays.appended(deps, tp, hosted.delay.as_mut().expect("its journal was appended to"));
         let parked = match acks {
-            Acks::All => Parked::Produced(ack, result),
-            Acks::Leader | Acks::None => {
+            Acks::None => {
+                ack.clone().complete(result.clone());
+                park(deps, tp, outcome.offers, (ack, result))
+            }
+            Acks::Leader if outcome.offers.is_empty() => {
                 ack.complete(result);
                 Parked::Nothing
             }
+            Acks::All | Acks::Leader => park(deps, tp, outcome.offers, (ack, result)),
         };
-        let mut batches = SmallVec::new();
+        let mut rows = SmallVec::new();
         if !outcome.duplicate {
-            let live = batch.live.as_ref().map(|live| row(tp, live));
-            let rows = live.into_iter().chain([row(tp.journal(), &batch.diverted.batch)]);
-            batches.extend(rows.map(|row| Submitted { row, segment: None }));
+            rows.extend(batch.live.as_ref().map(|live| row(tp, live)));
+            rows.push(row(tp.journal(), &batch.diverted.batch));
         }
-        let journal = JournalEnd::new(delay.journal.view(), journal_end, &delays.flight, 0);
-        let view = Arc::clone(&partition.view);
-        let completion = Landing { view, end, journal: Some(Box::new(journal)), parked };
-        round.push(Submission { batches, completion });
-        self.offer_elsewhere(tp, &outcome.offers);
+        let written = Written { rows, released_bytes: 0, parked };
+        round.extend(hosted.send_off(written, deps.durability, &delays.flight));
     }
 
     /// Makes the copies that a batch's nacks ask for, unless the batch is a retry or is going to be
@@ -121,6 +120,20 @@ impl Shard {
         crash_point::pass("nack-copied");
         Ok(())
     }
+}
+
+/// What waits for the batch to be durable: the answer, or first what it asks of other partitions.
+fn park(
+    deps: &ShardDeps,
+    tp: TopicPartition,
+    offers: Vec<Offer>,
+    (ack, result): (Ack, AppendResult),
+) -> Parked {
+    if offers.is_empty() {
+        return Parked::Produced(ack, result);
+    }
+    let shared = (&deps.delay, &*deps.registry);
+    Parked::Held(send_when_durable(shared, tp, offers, (ack, result)))
 }
 
 impl Hosted {
@@ -150,9 +163,10 @@ impl Hosted {
         let header = *batch.diverted.batch.header();
         if let Some(first) = self.log.judge(&header).map_err(refused)? {
             let (base_offset, accepted_ms) = (first.base_offset, first.first_ms);
-            return Ok(Outcome { base_offset, accepted_ms, duplicate: true, offers: Vec::new() });
+            let (offers, pause) = (self.offers_again(batch, base_offset), Duration::ZERO);
+            return Ok(Outcome { base_offset, accepted_ms, duplicate: true, offers, pause });
         }
-        let (decisions, offers) = self.decide(batch, accepted_ms)?;
+        let (decisions, offers, pause) = self.decide(batch, accepted_ms)?;
         self.changed = true;
         let journaled = self.write(batch, accepted_ms).map_err(|error| {
             self.log.note_unwritten(&header);
@@ -166,7 +180,16 @@ impl Hosted {
         let base_offset = journaled.base_offset;
         deps.metrics.produce_bytes.add(batch.diverted.batch.size_bytes() as u64);
         deps.metrics.produce_records.add(u64::from(header.last_offset_delta.unsigned_abs()) + 1);
-        Ok(Outcome { base_offset, accepted_ms, duplicate: false, offers })
+        Ok(Outcome { base_offset, accepted_ms, duplicate: false, offers, pause })
+    }
+
+    /// What a batch that is here already may not have done elsewhere.
+    fn offers_again(&self, batch: &Delayed, base_offset: i64) -> Vec<Offer> {
+        let state = self.delay.as_ref().and_then(|delay| delay.state.as_ref());
+        let partition = self.partition.tp.partition;
+        state.map_or_else(Vec::new, |state| {
+            offers_again(partition, &batch.diverted, base_offset, state)
+        })
     }
 
     /// Decides, and notes in the batch what is not plain.
@@ -174,20 +197,25 @@ impl Hosted {
         &mut self,
         batch: &mut Delayed,
         accepted_ms: i64,
-    ) -> Result<(Decisions, Vec<Offer>), Refused> {
+    ) -> Result<(Decisions, Vec<Offer>, Duration), Refused> {
         let partition = self.partition.tp.partition;
-        let decisions = self.plan(batch, accepted_ms)?;
-        let offers = decisions.as_ref().map(|all| offers(partition, &batch.diverted, all));
+        let (decisions, pause) = self.plan(batch, accepted_ms)?;
+        let offers = decisions.as_ref().map(|all| offers(partition, batch, all));
         if let Some(decisions) = &decisions
             && decisions.iter().any(|decision| decision.victim().is_some())
         {
             batch.diverted.batch = noted(&batch.diverted, decisions)?;
         }
-        Ok((decisions, offers.unwrap_or_default()))
+        Ok((decisions, offers.unwrap_or_default(), pause))
     }
 
-    /// What the batch does to what is pending, if there is room for it.
-    fn plan(&mut self, batch: &Delayed, accepted_ms: i64) -> Result<Decisions, Refused> {
+    /// What the batch does to what is pending, if there is room for it, and how long its producer
+    /// then pauses.
+    fn plan(
+        &mut self,
+        batch: &Delayed,
+        accepted_ms: i64,
+    ) -> Result<(Decisions, Duration), Refused> {
         let delay = self.delay.as_mut().expect("it was begun");
         delay.align(&mut self.log);
         let pending = delay.state.as_ref().map_or_else(Totals::default, State::pending);
@@ -195,23 +223,25 @@ impl Hosted {
         let puts = batch.diverted.entries.iter().filter(|entry| entry.what.is_put());
         let (records, bytes) =
             puts.fold((0, 0), |(records, bytes), put| (records + 1, bytes + u64::from(put.bytes)));
-        if records > 0 {
-            limits.admit(pending, records, bytes)?;
-        }
+        let pause = match records {
+            // Cancels make room.
+            0 => Duration::ZERO,
+            records => limits.admit(pending, records, bytes)?,
+        };
         let (partition, base_offset) = (self.partition.tp.partition, delay.journal.next_offset());
-        delay.decide(partition, &batch.diverted, base_offset, accepted_ms)
+        Ok((delay.decide(partition, batch, base_offset, accepted_ms)?, pause))
     }
 
     /// Writes journal and log, as a pair if the batch has something for both.
     fn write(&mut self, batch: &mut Delayed, accepted_ms: i64) -> Result<Appended, AppendError> {
         let delay = self.delay.as_mut().expect("it was begun");
         let diverted = &mut batch.diverted.batch;
+        delay.journal.ready_leaving(diverted, KEPT_BYTES)?;
         let journaled = match &mut batch.live {
             None => delay.append(diverted, accepted_ms)?,
             Some(live) => {
                 diverted.set_paired(true);
                 live.set_paired(true);
-                delay.journal.ready(diverted)?;
                 self.log.ready(live)?;
                 self.log.append_judged(live, accepted_ms)?;
                 delay.append(diverted, accepted_ms).map_err(AppendError::of_second_half)?

@@ -7,6 +7,8 @@ use std::io;
 use bytes::Bytes;
 
 use super::Delay;
+use super::accept::Delayed;
+use super::copied::UNREADABLE;
 use super::seal::Sealed;
 use crate::base::fault::{Code, Fault};
 use crate::delay::decide::{Asked, Decision, InRun, Place, Plan, Refusal, Stored, What};
@@ -74,14 +76,14 @@ impl Delay {
     pub(super) fn decide(
         &self,
         partition: i32,
-        diverted: &Diverted,
+        batch: &Delayed,
         base_offset: i64,
         accepted_ms: i64,
     ) -> Result<Decisions, Refused> {
         let Some(state) = &self.state else {
-            let why = "what is delayed in this partition could not be read at start";
-            return Err(Fault::with(Code::KafkaStorageError, why).into());
+            return Err(Fault::with(Code::KafkaStorageError, UNREADABLE).into());
         };
+        let Delayed { diverted, elsewhere, .. } = batch;
         if diverted.entries.iter().all(is_plain) {
             return Ok(None);
         }
@@ -89,16 +91,17 @@ impl Delay {
         let mut on_disk = OnDisk::of(&self.journal, self.sealed.as_ref());
         let mut plan = Plan::default();
         for entry in &diverted.entries {
+            let here = (partition, !elsewhere.contains(&entry.delta));
             let asked = Asked {
                 ticket: base_offset + i64::from(entry.delta),
-                what: what(entry, records, partition, accepted_ms),
+                what: what(entry, records, here, accepted_ms),
                 record: diverted.record(entry),
             };
             state
                 .decide(&mut plan, &asked, &mut on_disk)
                 .map_err(|refusal| refused(entry.delta, &refusal))?;
         }
-        Ok(Some(plan.decisions().to_vec()))
+        Ok(Some(plan.into_decisions()))
     }
 }
 
@@ -113,7 +116,13 @@ fn is_plain(entry: &Entry) -> bool {
 /// No ticket is negative, so nothing has it.
 const NO_TICKET: i64 = -1;
 
-fn what<'b>(entry: &Entry, records: &'b [u8], partition: i32, accepted_ms: i64) -> What<'b> {
+/// `strictly`: a strict command must find its target in this partition.
+fn what<'b>(
+    entry: &Entry,
+    records: &'b [u8],
+    (partition, strictly): (i32, bool),
+    accepted_ms: i64,
+) -> What<'b> {
     let id_at = |range: &std::ops::Range<u32>| &records[range.start as usize..range.end as usize];
     match &entry.what {
         divert::What::Put { due, id, replace, .. } => What::Put {
@@ -122,12 +131,14 @@ fn what<'b>(entry: &Entry, records: &'b [u8], partition: i32, accepted_ms: i64) 
             replace: *replace,
         },
         divert::What::Nack => What::Nack,
-        divert::What::CancelId { id, strict } => What::CancelId { id: id_at(id), strict: *strict },
+        divert::What::CancelId { id, strict } => {
+            What::CancelId { id: id_at(id), strict: *strict && strictly }
+        }
         divert::What::CancelTicket { partition: named, offset, strict } => {
             let is_ours = named.is_none_or(|named| named == partition);
             What::CancelTicket {
                 ticket: if is_ours { *offset } else { NO_TICKET },
-                strict: *strict,
+                strict: *strict && strictly,
             }
         }
     }

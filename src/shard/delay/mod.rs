@@ -50,12 +50,14 @@ use parking_lot::{Mutex, MutexGuard};
 use rustc_hash::FxHashSet;
 
 pub(super) use accept::Delayed;
-use elsewhere::Mailboxes;
 use flight::Flight;
 use limits::Rates;
 use seal::Sealed;
 use sealer::Sealer;
 use turns::Turns;
+
+/// The mailboxes of all shards, by number.
+type Mailboxes = Vec<Arc<Mailbox<Message>>>;
 
 /// What all shards share for delayed delivery.
 pub struct DelayShared {
@@ -182,17 +184,17 @@ pub(super) struct DelayHost {
     flight: Arc<Flight>,
     /// Partitions whose next release waits for a landing.
     grounded: Vec<TopicPartition>,
+    /// Landings that have been seen.
+    landings: u64,
     /// Partitions whose files may have something to be done.
     unsealed: FxHashSet<TopicPartition>,
+    /// When the first of them is to be looked at again, by the release clock.
+    retry_ms: Option<i64>,
     /// Scratch space for records that are read back.
     buffer: Vec<u8>,
 }
-    /// Landings that have been seen.
-    landings: u64,
 
 impl DelayHost {
-    /// When the first of them is to be looked at again, by the release clock.
-    retry_ms: Option<i64>,
     /// The partition is gone.
     pub(super) fn forget(&mut self, tp: TopicPartition) {
         self.turns.arm(tp, None);
@@ -210,14 +212,14 @@ impl DelayHost {
             turns: Turns::default(),
             flight,
             grounded: Vec::new(),
+            landings: 0,
             unsealed: FxHashSet::default(),
+            retry_ms: None,
             buffer: Vec::new(),
         }
     }
 }
-            landings: 0,
 
-            retry_ms: None,
 /// What a partition has delayed.
 pub(super) struct Delay {
     pub(super) journal: PartitionLog,
@@ -226,15 +228,15 @@ pub(super) struct Delay {
     /// Nothing while the journal can't be read: nothing is accepted or released then.
     state: Option<State>,
     sealed: Option<Sealed>,
+    /// The release position that no crash can undo.
+    durable_w: Key,
+    /// Later ones, oldest first: what the journal ends with when each is durable.
+    marks: VecDeque<(i64, Key)>,
     /// What it has added to [`DelayShared::open_window_bytes`].
     counted_bytes: usize,
     /// What the metrics have of the machine's tally.
     counted: Tally,
 }
-    /// The release position that no crash can undo.
-    durable_w: Key,
-    /// Later ones, oldest first: what the journal ends with when each is durable.
-    marks: VecDeque<(i64, Key)>,
 
 impl Delay {
     fn new(journal: PartitionLog, log: &PartitionLog) -> Self {
@@ -244,13 +246,13 @@ impl Delay {
             dir,
             state: None,
             sealed: None,
+            durable_w: Key::MIN,
+            marks: VecDeque::new(),
             counted_bytes: 0,
             counted: Tally::default(),
         }
     }
 
-            durable_w: Key::MIN,
-            marks: VecDeque::new(),
     pub(super) fn configure(&mut self, deps: &ShardDeps, partition: &LogSettings) {
         let segment_bytes = deps.delay.settings.journal_segment_bytes;
         self.journal.apply_settings(journal::settings(partition, segment_bytes));

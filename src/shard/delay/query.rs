@@ -36,7 +36,9 @@ impl Shard {
         let now_ms = self.deps.delay.now_ms();
         let answer = match (&mut hosted.delay, ask) {
             (None, ask) => nothing(ask, now_ms),
-            (Some(_), Ask::Cancel { ticket }) => return self.cancel_delayed(tp, *ticket, done),
+            (Some(_), Ask::Cancel { ticket }) => {
+                return self.cancel_delayed(tp, *ticket, |answer| drop(done.send(answer)));
+            }
             (Some(delay), ask) => delay.answer(ask, now_ms).unwrap_or_else(|error| {
                 Answer::Unavailable(format!("the journal can't be read: {error}"))
             }),
@@ -49,14 +51,14 @@ impl Shard {
         &mut self,
         tp: TopicPartition,
         ticket: i64,
-        done: oneshot::Sender<Answer>,
+        done: impl FnOnce(Answer) + Send + 'static,
     ) {
         let Self { deps, hosted, .. } = self;
         let Some(hosted) = hosted.get_mut(&tp) else { return };
         let noted = match hosted.cancel(deps, ticket) {
             Ok(Ok(noted)) => noted,
-            Ok(Err(outcome)) => return drop(done.send(Answer::Cancel(outcome))),
-            Err(error) => return drop(done.send(Answer::Unavailable(error.to_string()))),
+            Ok(Err(outcome)) => return done(Answer::Cancel(outcome)),
+            Err(error) => return done(Answer::Unavailable(error.to_string())),
         };
         if let Some(delay) = &mut hosted.delay {
             delay.count(&deps.metrics);
@@ -64,7 +66,7 @@ impl Shard {
         let told = move |durable: Result<(), _>| {
             let unsure = |fault| Answer::Unavailable(format!("it may be cancelled: {fault}"));
             let answer = durable.map(|()| Answer::Cancel(Outcome::Cancelled));
-            drop(done.send(answer.unwrap_or_else(unsure)));
+            done(answer.unwrap_or_else(unsure));
         };
         self.land_in_journal(tp, Some(&noted), Box::new(told));
     }
@@ -99,11 +101,15 @@ fn nothing(ask: &Ask, now_ms: i64) -> Answer {
         Ask::Pending(_) => Answer::Pending(Page::default()),
         Ask::Outcome { .. } => Answer::Outcome(None),
         Ask::Cancel { .. } => Answer::Cancel(Outcome::Unknown),
+        Ask::Waits(_) => Answer::Waits(false),
     }
 }
 
 impl Delay {
     fn answer(&mut self, ask: &Ask, now_ms: i64) -> io::Result<Answer> {
+        if let Ask::Waits(named) = ask {
+            return Ok(Answer::Waits(self.find(named)?.is_some()));
+        }
         let next_due_ms = self.next_due_ms();
         let Self { journal, state: Some(state), sealed, .. } = self else {
             return Ok(Answer::Unavailable(UNREADABLE.to_owned()));
@@ -124,7 +130,7 @@ impl Delay {
             Ask::Histogram => Answer::Histogram(on_disk.histogram(state, now_ms)?),
             Ask::Pending(ask) => Answer::Pending(on_disk.page(state, ask)?),
             Ask::Outcome { offset } => Answer::Outcome(state.outcome(*offset)),
-            Ask::Cancel { .. } => unreachable!("it is written before it is answered"),
+            Ask::Cancel { .. } | Ask::Waits(_) => unreachable!("they are answered elsewhere"),
         })
     }
 }
