@@ -5,7 +5,12 @@
 //! millisecond. Beside both a probe produces single live records, one at a time, and is told from
 //! them: what a sync costs in this minute is subtracted by whoever compares. With `--pid` the
 //! broker's CPU time is counted from the first record to the last delivery.
+//!
+//! `accept` compares taking delayed records with taking plain ones, in turn in one run; `cancel`
+//! takes records with ids and cancels them all; `pending` leaves as many as it is told, and says
+//! what memory that took (`benches/delay/pending` has the broker started and killed around it).
 
+mod accept;
 mod consume;
 #[path = "../load/cpu.rs"]
 mod cpu;
@@ -28,6 +33,12 @@ pub enum Work {
     Late,
     /// `--count` records in one millisecond.
     Storm,
+    /// `--count` records of each kind, three times in turn.
+    Accept,
+    /// `--count` records, and as many cancels.
+    Cancel,
+    /// `--count` records.
+    Pending,
 }
 
 /// Options of one run.
@@ -52,9 +63,12 @@ pub struct Options {
     /// From acceptance to due time, of `late`; of `storm` from the first record on.
     #[arg(long, default_value_t = 5_000)]
     pub delay_ms: i64,
-    /// Records of `storm`.
+    /// Records of all but `late`.
     #[arg(long, default_value_t = 1_000_000)]
     pub count: u64,
+    /// Records of one batch, of `accept`, `cancel` and `pending`.
+    #[arg(long, default_value_t = 100)]
+    pub batch_records: usize,
     /// Live records of this topic are produced beside it, a request of 64 KB at a time, this many
     /// megabytes a second.
     #[arg(long, default_value_t = 0)]
@@ -93,6 +107,18 @@ fn main() -> io::Result<()> {
     for topic in TOPICS {
         wire::create_topic(&options.target, topic, options.partitions)?;
     }
+    let began_us = now_us();
+    let figures = match options.work {
+        Work::Late | Work::Storm => return deliveries(&options),
+        Work::Accept => accept::against_plain(&options)?,
+        Work::Cancel => accept::cancels(&options)?,
+        Work::Pending => accept::pending(&options)?,
+    };
+    let took = Duration::from_micros((now_us() - began_us).unsigned_abs());
+    accept::report(&options, figures, took)
+}
+
+fn deliveries(options: &Options) -> io::Result<()> {
     let done = Arc::new(AtomicBool::new(false));
     let (probing, beside) = (done.clone(), done.clone());
     let (target, traffic) = (options.target.clone(), options.clone());
@@ -102,14 +128,14 @@ fn main() -> io::Result<()> {
     let started_us = now_us();
     let sending = options.clone();
     let producer = thread::spawn(move || produce::delayed(&sending));
-    let delivered = consume::all(&options)?;
+    let delivered = consume::all(options)?;
     let took_s = (now_us() - started_us) as f64 / 1e6;
     let cpu_s = cpu_before.zip(options.pid.and_then(cpu::cpu_seconds)).map(|(a, b)| b - a);
     done.store(true, Ordering::Release);
     let accepted_in_s = producer.join().expect("the producer does not panic")?;
     let probe = probe.join().expect("the probe does not panic")?;
     let beside_bytes = beside.join().expect("the traffic does not panic")?;
-    report(&options, &delivered, &probe, (took_s, accepted_in_s, cpu_s, beside_bytes))
+    report(options, &delivered, &probe, (took_s, accepted_in_s, cpu_s, beside_bytes))
 }
 
 fn report(
@@ -130,6 +156,11 @@ fn report(
         "cpu_s_per_100k_records": cpu_s.map(|cpu| cpu * 1e5 / records as f64),
         "beside_mb_per_second": beside_bytes as f64 / 1e6 / took_s,
     });
+    print(options, &figures)
+}
+
+/// Figures as lines for eyes, or as JSON.
+pub fn print(options: &Options, figures: &serde_json::Value) -> io::Result<()> {
     let mut out = io::stdout().lock();
     if options.json {
         return writeln!(out, "{figures}");

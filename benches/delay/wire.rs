@@ -117,19 +117,41 @@ pub fn answer(stream: &mut TcpStream) -> io::Result<Bytes> {
     Ok(Bytes::from(answer))
 }
 
-/// A batch of records whose values begin with a due time in milliseconds and a number; with
-/// `delayed`, that is when they are to be delivered.
-pub fn batch(due_ms: &[i64], first: u64, record_bytes: usize, delayed: bool) -> Bytes {
+/// What the records of a batch are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Live,
+    /// To be delivered at their due times.
+    Delayed,
+    /// As [`Kind::Delayed`]; their numbers are their ids.
+    WithId,
+    /// Cancels of the records with these numbers.
+    Cancel,
+    /// As [`Kind::Cancel`], to be refused if there is none.
+    StrictCancel,
+}
+
+/// A batch of records whose values begin with a due time in milliseconds and a number.
+pub fn batch(due_ms: &[i64], first: u64, record_bytes: usize, kind: Kind) -> Bytes {
     let mut builder = BatchBuilder::new(Codec::None, None);
     let mut value = vec![0x5a; record_bytes.max(16)];
     let now_ms = crate::now_us() / 1_000;
     for (number, due_ms) in (first..).zip(due_ms) {
         value[..8].copy_from_slice(&due_ms.to_be_bytes());
         value[8..16].copy_from_slice(&number.to_be_bytes());
-        let text = due_ms.to_string();
-        let header = Header { key: b"klamm.deliver.at", value: Some(text.as_bytes()) };
-        let headers = delayed.then_some(header);
-        builder.push(now_ms, None, Some(&value), headers.into_iter());
+        let (due, id) = (due_ms.to_string(), number.to_string());
+        let header = |key: &'static str, value| Header { key: key.as_bytes(), value: Some(value) };
+        let at = header("klamm.deliver.at", due.as_bytes());
+        let cancel = header("klamm.delay.cancel", id.as_bytes());
+        let headers = match kind {
+            Kind::Live => vec![],
+            Kind::Delayed => vec![at],
+            Kind::WithId => vec![at, header("klamm.delay.id", id.as_bytes())],
+            Kind::Cancel => vec![cancel],
+            Kind::StrictCancel => vec![cancel, header("klamm.delay.cancel.strict", b"true")],
+        };
+        let commands = matches!(kind, Kind::Cancel | Kind::StrictCancel);
+        builder.push(now_ms, None, (!commands).then_some(&value[..]), headers.into_iter());
     }
     builder.build().expect("batches are below 2 GiB")
 }

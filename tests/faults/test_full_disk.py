@@ -7,6 +7,7 @@ import pytest
 from confluent_kafka import KafkaError, Producer
 
 import records as corpus
+from records import Record
 from harness import disk, wait
 
 
@@ -41,12 +42,16 @@ class Ballast:
 
 
 def produce_once(session, topic, value):
+    return produce_record(session, topic, Record(None, value))
+
+
+def produce_record(session, topic, record):
     """One record with acks=all and no retry; returns (offset, None) or (None, error code)."""
     answers = []
     producer = Producer({"bootstrap.servers": session.broker.bootstrap, "acks": "all",
                          "message.send.max.retries": 0, "delivery.timeout.ms": 20_000,
                          "log_level": 0})
-    producer.produce(topic, value=value, partition=0,
+    producer.produce(topic, key=record.key, value=record.value, headers=list(record.headers), partition=0,
                      on_delivery=lambda error, message: answers.append((error, message.offset())))
     producer.flush(30)
     error, offset = answers[0]
@@ -88,6 +93,44 @@ def test_a_full_disk(serve, small_disk, durability):
     session.broker.kill()
     session.broker.start()
     read_back(session, acked)
+
+
+def test_a_full_delay_store(serve, small_disk):
+    """It refuses what is to be delayed; what is live goes on, and what is due comes."""
+    session = serve()
+    session.make_topic("t")
+    session.produce("t", [Record(b"k", b"live 0")])
+    (session.folder("t") / "delay").symlink_to(small_disk.path, target_is_directory=True)
+    value = b"x" * 100_000
+
+    def delayed(number, delay):
+        return Record(b"k", b"%d %s" % (number, value), (("klamm.delay", delay),))
+
+    session.produce("t", [delayed(number, b"5s") for number in range(200)])
+    ballast = Ballast(small_disk.path)
+    ballast.fill()
+    accepted = 200
+    for number in range(200, 600):
+        error = produce_record(session, "t", delayed(number, b"4s"))[1]
+        if error is not None:
+            assert error == KafkaError.KAFKA_STORAGE_ERROR
+            break
+        accepted += 1
+    else:
+        pytest.fail("the full disk took 40 MB")
+    session.produce("t", [Record(b"k", b"live 1")])
+    read = session.client.consume("t", 0, accepted + 2)
+    assert len(read) == accepted + 2, "what is due comes from a full disk"
+    assert produce_record(session, "t", delayed(600, b"10"))[1] == KafkaError.KAFKA_STORAGE_ERROR
+    assert session.broker.alive(), session.broker.output()
+    ballast.release()
+    wait.until(lambda: produce_record(session, "t", delayed(601, b"10"))[1] is None, "room again", 30)
+    session.broker.kill()
+    session.broker.start()
+    session.produce("t", [delayed(602, b"10"), Record(b"k", b"live 2")])
+    read = [record.value.split()[0] for record in session.client.consume("t", 0, accepted + 5)]
+    numbers = [int(word) for word in read if word != b"live"]
+    assert sorted(numbers) == [*range(accepted), 601, 602], "once each"
 
 
 def read_back(session, acked):
