@@ -11,7 +11,7 @@ mod support;
 
 use kit::{Given, Reader, Seen, Signature, batch, latest, now_ms, produce, produce_raw};
 use klamm::wire::compression::Codec;
-use nacks::{commit, dead, delete_before, group, nack, retries};
+use nacks::{commit, dead, delete_before, group, metric, nack, retries};
 use support::broker::Broker;
 use support::topics::{create, create_with, name};
 
@@ -90,6 +90,14 @@ fn a_record_is_tried_again_after_its_back_off_and_in_the_end_is_a_dead_letter() 
         assert_eq!(letter.header("klamm.ticket"), None, "it was not delayed");
         assert_eq!(retried.rest(client).len(), 2);
         assert_eq!(latest(client, &topic, 0), 2, "other groups see nothing of it");
+        for (name, expected) in [
+            ("nacks_total", 3),
+            ("retries_total{attempt=\"1\"}", 1),
+            ("retries_total{attempt=\"2\"}", 1),
+            ("dead_letters_total{reason=\"delivery-limit\"}", 1),
+        ] {
+            assert_eq!(metric(&broker, &format!("klamm_retry_{name}")), Some(expected), "{name}");
+        }
     }
 }
 
@@ -295,4 +303,38 @@ fn a_flood_of_large_failures_is_made_in_parts_and_whole() {
     lengths.sort_unstable();
     assert_eq!((lengths[0], lengths[29]), (200_001, 200_002));
     assert_eq!(retried.rest(client).len(), 30);
+}
+
+#[test]
+fn a_copy_is_known_when_its_journal_is_sealed_and_gone() {
+    let scratch = scratch();
+    let (topic, group) = (name("sealed"), group("g"));
+    let settings = ["delay.journal.segment.bytes=1048576"];
+    let large = "x".repeat(100_000);
+    let nacks: Vec<_> =
+        (0..40).map(|offset| nack(&group, offset).with("klamm.nack.delay", "1h")).collect();
+    {
+        let broker = Broker::start_with(scratch.path(), &settings);
+        let client = &mut broker.connect();
+        create(client, &topic, 1);
+        for n in 0..40 {
+            produce(client, &topic, 0, &[Given::live(format!("{n}{large}"))]);
+        }
+        commit(client, &group, &topic, 0, 0);
+        produce(client, &topic, 0, &nacks);
+        let retries = retries(&group, &topic);
+        let manifest = scratch.path().join(format!("data/{}-0/delay/manifest", retries.as_str()));
+        let is_sealed = (0..100_000).any(|_| {
+            latest(client, &retries, 0);
+            manifest.exists()
+        });
+        assert!(is_sealed, "no run was written");
+        // Dropped as by `kill -9`.
+    }
+    let broker = Broker::start_with(scratch.path(), &settings);
+    let client = &mut broker.connect();
+    commit(client, &group, &topic, 0, 40);
+    produce(client, &topic, 0, &nacks);
+    assert_eq!(metric(&broker, "klamm_retry_nacks_total"), Some(40));
+    assert_eq!(metric(&broker, "klamm_retry_retries_total{attempt=\"1\"}"), None);
 }

@@ -1,4 +1,7 @@
-//! Nacks, and what they need to be there.
+//! Nacks, what they need to be there, and what the broker counts of them.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
 
 use kafka_protocol::messages::delete_records_request::{
     DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic,
@@ -10,6 +13,7 @@ use kafka_protocol::messages::{FindCoordinatorRequest, GroupId, OffsetCommitRequ
 use kafka_protocol::protocol::StrBytes;
 
 use crate::kit::Given;
+use crate::support::broker::Broker;
 use crate::support::client::Client;
 
 /// How often a question is asked again while the coordinator begins its work.
@@ -71,4 +75,16 @@ pub fn delete_before(client: &mut Client, topic: &TopicName, partition: i32, off
     let request = DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(9_000);
     let deleted = client.call(2, &request);
     assert_eq!(deleted.topics[0].partitions[0].error_code, 0, "{deleted:?}");
+}
+
+/// The value of a metric, by its name with its labels; nothing if it is not there.
+pub fn metric(broker: &Broker, name: &str) -> Option<u64> {
+    let mut stream = TcpStream::connect(broker.http()).expect("it listens");
+    let ask =
+        format!("GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", broker.http());
+    stream.write_all(ask.as_bytes()).expect("it reads");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("it answers in text");
+    let value = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok();
+    text.lines().find_map(value)
 }

@@ -9,7 +9,7 @@ mod text;
 mod values;
 
 pub use text::{Family, Text};
-pub use values::{Counter, Gauge, Histogram, PerApi, PerCode};
+pub use values::{Counter, Gauge, Histogram, PerApi, PerAttempt, PerCode, PerReason, REASONS};
 
 /// Declares metrics that are kept while the broker runs: field, type, name, help.
 macro_rules! declare {
@@ -86,6 +86,12 @@ declare! {
         "Delayed records that expired before they were released, or were lost to damage.";
     delay_late_seconds: Histogram = Histogram::of_time(), "klamm_delay_late_seconds",
         "How long after its due time a delayed record was appended to the log.";
+    retry_nacks: Counter = Counter::default(), "klamm_retry_nacks_total",
+        "Nacks taken, those of failures that were known included.";
+    retry_retries: PerAttempt = PerAttempt::default(), "klamm_retry_retries_total",
+        "Records put into a retry topic, by attempt.";
+    retry_dead_letters: PerReason = PerReason::default(), "klamm_retry_dead_letters_total",
+        "Records put into a dead-letter topic, by reason.";
     retry_redriven_records: Counter = Counter::default(), "klamm_retry_redriven_records_total",
         "Dead letters put back by redrive jobs.";
     coordinator_load_seconds: Histogram = Histogram::of_time(), "klamm_coordinator_load_seconds",

@@ -158,6 +158,79 @@ impl PerApi {
     }
 }
 
+/// Attempts counted on their own, from 1 on; the last cell has all that are later.
+const ATTEMPTS: usize = 32;
+
+/// A counter for each of the first attempts.
+#[derive(Debug)]
+pub struct PerAttempt([Counter; ATTEMPTS]);
+
+impl Default for PerAttempt {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Counter::default()))
+    }
+}
+
+impl PerAttempt {
+    pub(super) const KIND: &str = Counter::KIND;
+
+    #[must_use]
+    pub fn of(&self, attempt: u32) -> &Counter {
+        let cell = usize::try_from(attempt).unwrap_or(ATTEMPTS).saturating_sub(1);
+        &self.0[cell.min(ATTEMPTS - 1)]
+    }
+
+    pub(super) fn render(&self, name: &str, text: &mut Text) {
+        for (attempt, counter) in (1..).zip(&self.0) {
+            if counter.get() > 0 {
+                let later = if attempt == ATTEMPTS { "+" } else { "" };
+                text.sample(name, &[("attempt", &format!("{attempt}{later}"))], counter.get());
+            }
+        }
+    }
+}
+
+/// Why records are dead, as their letters say it. What is none of these shares the last cell.
+pub const REASONS: [&str; 9] = [
+    "rejected",
+    "delivery-limit",
+    "expired",
+    "schedule-exhausted",
+    "nack-dead",
+    "source-gone",
+    "oversize",
+    "admin",
+    "other",
+];
+
+/// A counter for each reason.
+#[derive(Debug)]
+pub struct PerReason([Counter; REASONS.len()]);
+
+impl Default for PerReason {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Counter::default()))
+    }
+}
+
+impl PerReason {
+    pub(super) const KIND: &str = Counter::KIND;
+
+    #[must_use]
+    pub fn of(&self, reason: &str) -> &Counter {
+        let cell = REASONS.iter().position(|known| *known == reason);
+        &self.0[cell.unwrap_or(REASONS.len() - 1)]
+    }
+
+    pub(super) fn render(&self, name: &str, text: &mut Text) {
+        for (reason, counter) in REASONS.iter().zip(&self.0) {
+            if counter.get() > 0 {
+                text.sample(name, &[("reason", reason)], counter.get());
+            }
+        }
+    }
+}
+
 /// Error codes counted on their own, from -1 on; what lies above shares the last cell.
 const CODES: usize = 160;
 

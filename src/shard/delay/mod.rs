@@ -261,7 +261,7 @@ impl Delay {
     /// Counts what has become of records since it was called last.
     fn count(&mut self, metrics: &Metrics) {
         let Some(state) = &self.state else { return };
-        let Tally { accepted, cancelled, replaced, repeated, too_late, unknown, .. } =
+        let Tally { accepted, cancelled, replaced, repeated, too_late, unknown, nacked, .. } =
             *state.tally();
         let before = std::mem::replace(&mut self.counted, *state.tally());
         metrics.delay_accepted_records.add(accepted - before.accepted);
@@ -270,6 +270,7 @@ impl Delay {
         metrics.delay_repeated_records.add(repeated - before.repeated);
         metrics.delay_cancels_too_late.add(too_late - before.too_late);
         metrics.delay_cancels_unknown.add(unknown - before.unknown);
+        metrics.retry_nacks.add(nacked - before.nacked);
     }
 
     /// Appends to the journal, which may begin a segment and with it a window.

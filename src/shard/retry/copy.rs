@@ -7,11 +7,14 @@ use rustc_hash::FxHashSet;
 use tokio::sync::oneshot;
 
 use crate::base::fault::{Code, Fault};
+use crate::base::headers;
 use crate::base::ids::TopicPartition;
+use crate::base::metrics::Metrics;
 use crate::delay::command::Due;
 use crate::delay::copies::{Maker, Origin};
 use crate::delay::note::Note;
 use crate::log::validate::ValidBatch;
+use crate::retry::letter;
 use crate::shard::Shards;
 use crate::shard::worker::{Hosted, Message, Shard};
 use crate::wire::owned::OwnedRecord;
@@ -25,6 +28,23 @@ pub struct NewCopy {
     /// Delivered with just these headers, and whether it expires or not.
     pub plain: bool,
     pub record: OwnedRecord,
+}
+
+impl NewCopy {
+    /// Counts it by what its headers tell; what is put back is counted by its job.
+    fn count(&self, metrics: &Metrics) {
+        let told = |name| letter::text(&self.record.headers, name);
+        match self.origin.maker {
+            Maker::Redrive(_) => {}
+            _ if self.plain => {
+                metrics.retry_dead_letters.of(told(letter::REASON).unwrap_or("")).add(1)
+            }
+            _ => {
+                let attempt = told(headers::RETRY_ATTEMPT).and_then(|text| text.parse().ok());
+                metrics.retry_retries.of(attempt.unwrap_or(0)).add(1);
+            }
+        }
+    }
 }
 
 /// Copies for one partition; about 1 MiB, so that nobody waits long behind them.
@@ -167,6 +187,7 @@ impl Shard {
         }
         let dest = self.hosted.get_mut(&set.dest).ok_or_else(gone)?;
         let batch = dest.append_copies(&self.deps, &fresh)?;
+        fresh.iter().for_each(|copy| copy.count(&self.deps.metrics));
         Ok((copied, Some(batch)))
     }
 
@@ -180,5 +201,18 @@ impl Shard {
         let Some(note) = note(hosted) else { return Ok((Copied::default(), None)) };
         let batch = hosted.append_note(&self.deps, &note)?;
         Ok((Copied::default(), Some(batch)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::base::metrics::REASONS;
+    use crate::retry::policy::Reason;
+
+    #[test]
+    fn every_reason_is_counted_by_itself() {
+        let names = Reason::ALL.map(Reason::name);
+        assert_eq!(REASONS[..names.len()], names);
+        assert_eq!(REASONS.len(), names.len() + 1);
     }
 }
