@@ -46,9 +46,10 @@ fn job(ask: Option<RedriveAsk>) -> Job {
         rate: ask.rate,
         dry_run: ask.dry_run,
         redrive_limit: ask.redrive_limit.unwrap_or(REDRIVE_LIMIT),
+        again: ask.again,
     };
     let mut job = Job::new(ID, plan, [(0, 0, 10), (1, 5, 8)], "ann", 1_000);
-    job.advance(0, 10, Counts { copied: 6, known: 1, filtered: 3, parked: 1 });
+    job.advance(0, 10, Counts { copied: 6, known: 1, filtered: 3, parked: 1, redriven: 2 });
     job
 }
 
@@ -61,6 +62,7 @@ impl DeadLetters for Book {
             retry_topic: None,
             partitions: 2,
             records: Some(10),
+            waiting: Some(8),
             bytes: 1_000,
             oldest_ms: Some(1_000),
         }]))
@@ -212,7 +214,7 @@ fn topics_and_letters_are_listed() {
     let server = start();
     let topic = json!({
         "topic": SOURCE, "group": "billing", "source": "orders", "retry_topic": null,
-        "partitions": 2, "records": 10, "bytes": 1_000, "oldest_ms": 1_000,
+        "partitions": 2, "records": 10, "waiting": 8, "bytes": 1_000, "oldest_ms": 1_000,
     });
     assert_eq!(server.get("dlq"), (200, json!({ "topics": [topic] })));
     let (status, page) = server.get(&format!("dlq/{SOURCE}/records"));
@@ -245,7 +247,7 @@ fn a_job_is_begun_with_what_its_body_says() {
     let server = start();
     let body = json!({
         "source": SOURCE, "target": { "topic": "elsewhere" }, "rate": 50, "redrive_limit": 5,
-        "filter": { "key": "k" }, "by": "ann",
+        "again": true, "filter": { "key": "k" }, "by": "ann",
     });
     let (status, begun) = server.post("redrives", &body.to_string());
     assert_eq!(status, 200, "{begun}");
@@ -257,6 +259,8 @@ fn a_job_is_begun_with_what_its_body_says() {
         ("target", json!({ "topic": "elsewhere" })),
         ("rate", json!(50)),
         ("redrive_limit", json!(5)),
+        ("again", json!(true)),
+        ("redriven", json!(2)),
         ("copied", json!(6)),
         ("known", json!(1)),
         ("filtered", json!(3)),
@@ -268,7 +272,7 @@ fn a_job_is_begun_with_what_its_body_says() {
     }
     let partition = json!({
         "partition": 1, "position": 5, "end": 8,
-        "copied": 0, "known": 0, "filtered": 0, "parked": 0,
+        "copied": 0, "known": 0, "filtered": 0, "parked": 0, "redriven": 0,
     });
     assert_eq!(begun["by_partition"][1], partition);
     assert_eq!(server.book.begun.lock().unwrap()[0].by.as_deref(), Some("ann"));
@@ -331,8 +335,8 @@ fn poison_is_listed_and_skipped() {
 fn the_commands_show_tables_and_json() {
     let server = start();
     let list = "\
-TOPIC               GROUP    SOURCE  RECORDS  BYTES  OLDEST
-dlq.billing.orders  billing  orders       10   1000  1970-01-01T00:00:01.000Z
+TOPIC               GROUP    SOURCE  WAITING  RECORDS  BYTES  OLDEST
+dlq.billing.orders  billing  orders        8       10   1000  1970-01-01T00:00:01.000Z
 ";
     assert_eq!(server.told(&["list"]), list);
     let show = server.told(&["show", SOURCE, "--header", "tenant=a", "--since", "2026-01-31"]);
@@ -354,7 +358,12 @@ dlq.billing.orders  billing  orders       10   1000  1970-01-01T00:00:01.000Z
 fn the_commands_redrive_and_their_exit_code_says_how_it_went() {
     let server = start();
     let dry = server.told(&["redrive", SOURCE, "--dry-run", "--to-origin", "--rate", "5"]);
-    assert!(dry.contains("done (dry run); would put back 6, 3 filtered out, 1 parked"), "{dry}");
+    assert!(
+        dry.contains(
+            "done (dry run); would put back 6, 3 filtered out, 2 put back before, 1 parked"
+        ),
+        "{dry}"
+    );
     let ask = server.book.begun.lock().unwrap().pop().unwrap();
     assert_eq!((ask.rate, ask.by.as_deref()), (5, Some("klamm dlq")));
     assert_eq!(ask.target, Target::Origin);

@@ -38,11 +38,7 @@ impl Caretakers {
     ) -> io::Result<Self> {
         let most_inflated_bytes = storage.defaults.max_decompressed_bytes;
         let (shards, metadata) = (Arc::clone(&storage.shards), Arc::clone(&storage.metadata));
-        let letters = DeadLetters::new(
-            Arc::clone(&metadata),
-            Arc::clone(shards.registry()),
-            most_inflated_bytes,
-        );
+        let (topics, served) = (Arc::clone(&metadata), Arc::clone(shards.registry()));
         let of_jobs = RedriveDeps {
             env: env.clone(),
             metrics: Arc::clone(metrics),
@@ -63,7 +59,10 @@ impl Caretakers {
         };
         let start = move || {
             let redrives = Redrives::start(of_jobs)?;
-            Ok(Self { redrives, skips: Skips::start(of_skips)?, letters })
+            let skips = Skips::start(of_skips)?;
+            let redriven = redrives.redriven();
+            let letters = DeadLetters::new(topics, served, redriven, most_inflated_bytes);
+            Ok(Self { redrives, skips, letters })
         };
         tokio::task::spawn_blocking(start).await.unwrap_or_else(|e| Err(io::Error::other(e)))
     }
@@ -114,8 +113,8 @@ impl Handles {
 fn render_topics(topics: &[DeadTopic], text: &mut Text) {
     text.header(&sampled::DEAD_LETTER_RECORDS);
     for topic in topics {
-        if let Some(records) = topic.records {
-            text.sample(sampled::DEAD_LETTER_RECORDS.name, &[("topic", &*topic.topic)], records);
+        if let Some(waiting) = topic.waiting {
+            text.sample(sampled::DEAD_LETTER_RECORDS.name, &[("topic", &*topic.topic)], waiting);
         }
     }
     text.header(&sampled::DEAD_LETTER_OLDEST);

@@ -10,4 +10,5 @@ pub mod moves;
 pub mod names;
 pub mod policy;
 pub mod redrive;
+pub mod redriven;
 pub mod view;

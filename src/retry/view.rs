@@ -35,10 +35,12 @@ pub struct DeadTopic {
     /// Where a redrive puts them by default, if it is there.
     pub retry_topic: Option<String>,
     pub partitions: i32,
-    /// Null if they could not be counted in time.
+    /// Null if there are too many to have been counted yet.
     pub records: Option<u64>,
+    /// Those that no redrive has put back.
+    pub waiting: Option<u64>,
     pub bytes: u64,
-    /// Time of the oldest, epoch milliseconds; null if there is none.
+    /// Time of the oldest that waits, epoch milliseconds; null if there is none.
     pub oldest_ms: Option<i64>,
 }
 
@@ -74,6 +76,8 @@ pub struct Letter {
     pub message: Option<String>,
     pub delivery_count: Option<u32>,
     pub redrive_count: u32,
+    /// A redrive has put it back.
+    pub redriven: bool,
     pub key: Option<String>,
     /// Its beginning.
     pub value: Option<String>,
@@ -97,6 +101,8 @@ pub struct RedriveAsk {
     #[serde(default)]
     pub dry_run: bool,
     pub redrive_limit: Option<u32>,
+    #[serde(default)]
+    pub again: bool,
     /// Who asks.
     pub by: Option<String>,
 }

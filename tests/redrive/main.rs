@@ -90,7 +90,10 @@ fn dead_letters_go_back_to_the_group_that_failed_and_count_their_way() {
 
     let (code, told, progress) = dlq(&broker, &["redrive", scene.dead.as_str(), "--wait"]);
     assert_eq!(code, 0, "{told}{progress}");
-    assert!(told.contains("done; put back 11, 0 filtered out, 1 parked"), "{told}");
+    assert!(
+        told.contains("done; put back 11, 0 filtered out, 0 put back before, 1 parked"),
+        "{told}"
+    );
     let mut reader = Reader::new(&scene.retry, 1);
     reader.until(client, 6);
     assert_eq!(reader.values(), ["v1", "v3", "v5", "v7", "v9", "once"]);
@@ -102,7 +105,14 @@ fn dead_letters_go_back_to_the_group_that_failed_and_count_their_way() {
     assert_eq!(reader.seen[0].header("klamm.due"), None, "it was not its producer who waited");
     assert_eq!(latest(client, &scene.source, 0), 0, "other groups get nothing again");
 
-    let job = &json(&broker, &["jobs"])[0];
+    let before = latest(client, &scene.retry, 1);
+    let again = json(&broker, &["redrive", scene.dead.as_str(), "--wait"]);
+    assert_eq!(["copied", "redriven", "parked"].map(|what| count(&again, what)), [0, 11, 1]);
+    let again = json(&broker, &["redrive", scene.dead.as_str(), "--dry-run", "--again"]);
+    assert_eq!(["copied", "redriven", "parked"].map(|what| count(&again, what)), [11, 0, 1]);
+    assert_eq!(latest(client, &scene.retry, 1), before, "nothing is put back twice");
+
+    let job = &json(&broker, &["jobs"])[2];
     let events: Vec<&str> = job["events"]
         .as_array()
         .expect("events")
@@ -114,8 +124,8 @@ fn dead_letters_go_back_to_the_group_that_failed_and_count_their_way() {
     let metrics = get(&broker, "/metrics");
     for line in [
         "klamm_retry_redriven_records_total 11".to_owned(),
-        "klamm_retry_redrive_jobs{state=\"done\"} 1".to_owned(),
-        format!("klamm_retry_dead_letter_records{{topic=\"{}\"}} 12", scene.dead.as_str()),
+        "klamm_retry_redrive_jobs{state=\"done\"} 3".to_owned(),
+        format!("klamm_retry_dead_letter_records{{topic=\"{}\"}} 1", scene.dead.as_str()),
     ] {
         assert!(metrics.contains(&format!("{line}\n")), "{line} in {metrics}");
     }

@@ -199,12 +199,12 @@ pub mod sampled {
     };
     pub const DEAD_LETTER_RECORDS: Family = Family {
         name: "klamm_retry_dead_letter_records",
-        help: "Records of a dead-letter topic.",
+        help: "Records of a dead-letter topic that no redrive has put back.",
         kind: "gauge",
     };
     pub const DEAD_LETTER_OLDEST: Family = Family {
         name: "klamm_retry_oldest_dead_letter_timestamp_seconds",
-        help: "Unix time of the first record of a dead-letter topic.",
+        help: "Unix time of the first record of a dead-letter topic that no redrive has put back.",
         kind: "gauge",
     };
     pub const REDRIVE_JOBS: Family = Family {

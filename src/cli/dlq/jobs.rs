@@ -35,6 +35,9 @@ pub struct Redrive {
     /// Records that were put back so often stay where they are
     #[arg(long, value_name = "TIMES", default_value_t = 3)]
     redrive_limit: u32,
+    /// Also what an earlier job has put back
+    #[arg(long)]
+    again: bool,
     /// Wait until it is over, and tell how it goes
     #[arg(long)]
     wait: bool,
@@ -75,6 +78,7 @@ struct Job {
     known: u64,
     filtered: u64,
     parked: u64,
+    redriven: u64,
     left_offsets: u64,
     events: Vec<Event>,
 }
@@ -107,11 +111,12 @@ impl Job {
         let verb = if self.dry_run { "would put back" } else { "put back" };
         let why = self.reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
         format!(
-            "{} {}{why}; {verb} {}, {} filtered out, {} parked",
+            "{} {}{why}; {verb} {}, {} filtered out, {} put back before, {} parked",
             self.id,
             self.state(),
             self.copied,
             self.filtered,
+            self.redriven,
             self.parked
         )
     }
@@ -124,6 +129,7 @@ impl Job {
             ("target", self.target()),
             ("put back", self.copied.to_string()),
             ("filtered out", self.filtered.to_string()),
+            ("put back before", self.redriven.to_string()),
             ("parked", self.parked.to_string()),
             ("offsets left", self.left_offsets.to_string()),
         ];
@@ -178,6 +184,7 @@ pub fn redrive(endpoint: &Endpoint, asked: &Redrive) -> Result<Answer, HttpError
         "rate": asked.rate,
         "dry_run": asked.dry_run,
         "redrive_limit": asked.redrive_limit,
+        "again": asked.again,
         "by": asked.signed.by,
     });
     let begun = endpoint.post("/api/v1/redrives", &body)?;

@@ -25,6 +25,7 @@ struct Topic {
     retry_topic: Option<String>,
     partitions: i32,
     records: Option<u64>,
+    waiting: Option<u64>,
     bytes: u64,
     oldest_ms: Option<i64>,
 }
@@ -34,6 +35,7 @@ impl Row for Topic {
         words("TOPIC"),
         words("GROUP"),
         words("SOURCE"),
+        number("WAITING"),
         number("RECORDS"),
         number("BYTES"),
         words("OLDEST"),
@@ -44,6 +46,7 @@ impl Row for Topic {
             self.topic.clone(),
             or_dash(self.group.as_ref()),
             or_dash(self.source.as_ref()),
+            or_dash(self.waiting),
             or_dash(self.records),
             self.bytes.to_string(),
             or_dash(self.oldest_ms.map(time::shown)),
@@ -89,6 +92,7 @@ struct Letter {
     message: Option<String>,
     delivery_count: Option<u32>,
     redrive_count: u32,
+    redriven: bool,
     key: Option<String>,
 }
 
@@ -108,6 +112,7 @@ impl Row for Letter {
         words("REASON"),
         number("DELIVERIES"),
         number("REDRIVES"),
+        words("PUT-BACK"),
         words("KEY"),
         words("MESSAGE"),
     ];
@@ -121,6 +126,7 @@ impl Row for Letter {
             or_dash(self.reason.as_ref()),
             or_dash(self.delivery_count),
             self.redrive_count.to_string(),
+            if self.redriven { "yes" } else { "no" }.to_owned(),
             or_dash(self.key.as_ref()),
             or_dash(self.message.as_ref()),
         ]

@@ -18,6 +18,7 @@ pub(super) struct JobShape {
     rate: u32,
     dry_run: bool,
     redrive_limit: u32,
+    again: bool,
     started_ms: i64,
     #[serde(flatten)]
     counts: Counts,
@@ -46,6 +47,7 @@ impl From<Job> for JobShape {
             rate: job.plan.rate,
             dry_run: job.plan.dry_run,
             redrive_limit: job.plan.redrive_limit,
+            again: job.plan.again,
             by_partition: job.progress,
             events: job.events,
         }

@@ -69,6 +69,8 @@ pub struct Plan {
     pub dry_run: bool,
     /// Dead letters that were redriven so often are parked: they stay where they are.
     pub redrive_limit: u32,
+    /// Also what an earlier job put back.
+    pub again: bool,
 }
 
 /// What a job does with a dead letter.
@@ -76,16 +78,27 @@ pub struct Plan {
 pub enum Verdict {
     Copy,
     Filtered,
+    /// An earlier job put it back.
+    Redriven,
     Parked,
 }
 
 impl Plan {
-    /// Judges a dead letter by its place, its own time and what it says of itself.
+    /// Judges a dead letter by its place, its own time, what it says of itself, and whether it was
+    /// put back before.
     #[must_use]
-    pub fn judge(&self, offset: i64, timestamp_ms: i64, record: &Record<'_>) -> Verdict {
+    pub fn judge(
+        &self,
+        offset: i64,
+        timestamp_ms: i64,
+        record: &Record<'_>,
+        is_redriven: bool,
+    ) -> Verdict {
         let provenance = Provenance::of(record.headers.iter());
         if !self.filter.matches(offset, timestamp_ms, record, &provenance) {
             Verdict::Filtered
+        } else if is_redriven && !self.again {
+            Verdict::Redriven
         } else if provenance.redrive_count >= self.redrive_limit {
             Verdict::Parked
         } else {
@@ -158,6 +171,8 @@ pub struct Counts {
     pub filtered: u64,
     /// Left by the limit of redrives.
     pub parked: u64,
+    /// Put back by an earlier job.
+    pub redriven: u64,
 }
 
 impl Counts {
@@ -166,6 +181,7 @@ impl Counts {
         self.known += other.known;
         self.filtered += other.filtered;
         self.parked += other.parked;
+        self.redriven += other.redriven;
     }
 }
 

@@ -17,6 +17,7 @@ fn plan() -> Plan {
         rate: 0,
         dry_run: false,
         redrive_limit: REDRIVE_LIMIT,
+        again: false,
     }
 }
 
@@ -43,7 +44,7 @@ fn with_record<T>(
 }
 
 fn judged(plan: &Plan, offset: i64, headers: &[(&str, &str)]) -> Verdict {
-    with_record(Some("k1"), headers, |record| plan.judge(offset, NOW_MS, record))
+    with_record(Some("k1"), headers, |record| plan.judge(offset, NOW_MS, record, false))
 }
 
 #[test]
@@ -51,7 +52,7 @@ fn a_job_goes_from_partition_to_partition_up_to_its_ends() {
     let mut job = job();
     let at = |job: &Job| job.next().map(|progress| (progress.partition, progress.position));
     assert_eq!(at(&job), Some((0, 5)));
-    let counts = Counts { copied: 3, known: 1, filtered: 1, parked: 1 };
+    let counts = Counts { copied: 3, known: 1, filtered: 1, parked: 1, redriven: 1 };
     job.advance(0, 10, counts);
     assert_eq!(at(&job), Some((2, 0)), "an empty partition is passed");
     job.advance(2, 2, Counts { copied: 2, ..Counts::default() });
@@ -118,6 +119,17 @@ fn what_was_redriven_too_often_is_parked() {
     assert_eq!(judged(&plan, 0, &count("many")), Verdict::Copy);
     let patient = Plan { redrive_limit: 10, ..plan };
     assert_eq!(judged(&patient, 0, &count("3")), Verdict::Copy);
+}
+
+#[test]
+fn what_an_earlier_job_put_back_is_passed_over_unless_it_is_meant_again() {
+    let judged = |again: bool, headers: &[(&str, &str)]| {
+        let plan = Plan { again, ..plan() };
+        with_record(None, headers, |record| plan.judge(0, NOW_MS, record, true))
+    };
+    assert_eq!(judged(false, &[]), Verdict::Redriven);
+    assert_eq!(judged(true, &[]), Verdict::Copy);
+    assert_eq!(judged(true, &[("__dlq.errors.redrive.count", "3")]), Verdict::Parked);
 }
 
 #[test]

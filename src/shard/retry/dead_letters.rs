@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 
 use super::reader::{Placed, Stretch, Unreadable};
@@ -13,6 +13,7 @@ use crate::base::ids::{TopicPartition, Uuid};
 use crate::base::role::{Role, RoleKind};
 use crate::catalog::{Topic, is_internal};
 use crate::retry::redrive::provenance::Provenance;
+use crate::retry::redriven::Redriven;
 use crate::retry::view::{DeadTopic, Letter, MOST_LISTED, Page, PageAsk, Refusal};
 use crate::shard::metadata::Metadata;
 use crate::shard::registry::{Partition, Registry};
@@ -36,14 +37,17 @@ struct Counted {
     /// The next offset to count.
     next: i64,
     records: u64,
-    /// Time of the first record.
-    oldest_ms: Option<i64>,
+    /// The first that waits, and its time.
+    oldest: Option<(i64, i64)>,
+    /// Nothing below waits.
+    searched: i64,
 }
 
 /// The dead letters of this broker.
 pub struct DeadLetters {
     metadata: Arc<Metadata>,
     registry: Arc<Registry>,
+    redriven: Arc<RwLock<Redriven>>,
     counted: Mutex<FxHashMap<TopicPartition, Counted>>,
     /// What a compressed batch may become when it is read.
     most_inflated_bytes: usize,
@@ -54,9 +58,11 @@ impl DeadLetters {
     pub fn new(
         metadata: Arc<Metadata>,
         registry: Arc<Registry>,
+        redriven: Arc<RwLock<Redriven>>,
         most_inflated_bytes: usize,
     ) -> Arc<Self> {
-        Arc::new(Self { metadata, registry, counted: Mutex::default(), most_inflated_bytes })
+        let counted = Mutex::default();
+        Arc::new(Self { metadata, registry, redriven, counted, most_inflated_bytes })
     }
 
     /// All dead-letter topics by name. Blocks on the disk.
@@ -86,11 +92,13 @@ impl DeadLetters {
     }
 
     fn summary(&self, topic: &Topic, role: &Role, room: &mut usize) -> DeadTopic {
-        let (mut records, mut bytes, mut oldest_ms) = (Some(0), 0, None);
+        let (mut records, mut redriven) = (Some(0), 0);
+        let (mut bytes, mut oldest_ms) = (0, None);
         for partition in self.partitions(topic.id, topic.partitions) {
             let counted = self.count(&partition, room);
             bytes += partition.view.size_bytes();
-            oldest_ms = oldest_ms.into_iter().chain(counted.oldest_ms).min();
+            redriven += self.redriven.read().count_from(partition.tp, counted.start);
+            oldest_ms = oldest_ms.into_iter().chain(counted.oldest.map(|(_, ms)| ms)).min();
             let is_all = counted.next >= partition.view.high_watermark();
             records = records.filter(|_| is_all).map(|sum| sum + counted.records);
         }
@@ -103,6 +111,7 @@ impl DeadLetters {
             retry_topic: retry.flatten().map(|topic| topic.name.to_string()),
             partitions: topic.partitions,
             records,
+            waiting: records.map(|records: u64| records.saturating_sub(redriven)),
             bytes,
             oldest_ms,
         }
@@ -114,22 +123,46 @@ impl DeadLetters {
         let view = &partition.view;
         let start = view.log_start();
         let known = self.counted.lock().get(&partition.tp).copied();
-        let fresh = Counted { start, next: start, ..Counted::default() };
+        let fresh = Counted { start, next: start, searched: start, ..Counted::default() };
         let mut counted = known.filter(|known| known.start == start).unwrap_or(fresh);
         let end = view.high_watermark();
         while counted.next < end && *room > 0 {
             let Ok(stretch) = Stretch::read(view, counted.next, None, READ_BYTES, 0) else { break };
             for (header, batch) in stretch.batches() {
-                if counted.oldest_ms.is_none() {
-                    counted.oldest_ms = Some(header.base_timestamp_ms);
-                }
                 *room = room.saturating_sub(batch.len());
                 counted.records += u64::from(header.record_count.unsigned_abs());
             }
             counted.next = stretch.next_offset().unwrap_or(end).max(counted.next + 1);
         }
+        self.find_oldest(partition, &mut counted, room);
         self.counted.lock().insert(partition.tp, counted);
         counted
+    }
+
+    /// Looks for the first record that was not put back, from the one on that was the first.
+    fn find_oldest(&self, partition: &Partition, counted: &mut Counted, room: &mut usize) {
+        let (tp, view) = (partition.tp, &partition.view);
+        let waits = |offset: i64| !self.redriven.read().contains(tp, offset);
+        if counted.oldest.is_some_and(|(offset, _)| waits(offset)) {
+            return;
+        }
+        counted.oldest = None;
+        while counted.searched < view.high_watermark() && *room > 0 && counted.oldest.is_none() {
+            let most = self.most_inflated_bytes;
+            let read = Stretch::read(view, counted.searched, None, READ_BYTES, most);
+            let Ok(stretch) = read else { break };
+            let look = stretch.for_each(|placed| {
+                if counted.oldest.is_none() && waits(placed.offset) {
+                    counted.oldest = Some((placed.offset, placed.timestamp_ms));
+                }
+            });
+            *room = room.saturating_sub(stretch.size_bytes());
+            let next = stretch.next_offset().unwrap_or(counted.searched).max(counted.searched + 1);
+            counted.searched = counted.oldest.map_or(next, |(offset, _)| offset);
+            if look.is_err() {
+                break;
+            }
+        }
     }
 
     /// A page of any topic's records, read as dead letters. Blocks on the disk.
@@ -139,7 +172,7 @@ impl DeadLetters {
     pub fn page(&self, topic: &str, ask: &PageAsk) -> Result<Page, Refusal> {
         let found = self.metadata.catalog().topic(topic).filter(|_| !is_internal(topic)).cloned();
         let found = found.ok_or_else(|| Refusal::NotFound(format!("there is no topic {topic}")))?;
-        let mut search = Search::new(ask);
+        let mut search = Search::new(ask, &self.redriven);
         for partition in self.partitions(found.id, found.partitions) {
             let searched = search.partition(&partition, self.most_inflated_bytes);
             searched.map_err(|error| {
@@ -156,14 +189,15 @@ impl DeadLetters {
 /// A page as it fills.
 struct Search<'a> {
     ask: &'a PageAsk,
+    redriven: &'a RwLock<Redriven>,
     page: Page,
     searched_bytes: usize,
     shown_bytes: usize,
 }
 
 impl<'a> Search<'a> {
-    fn new(ask: &'a PageAsk) -> Self {
-        Self { ask, page: Page::default(), searched_bytes: 0, shown_bytes: 0 }
+    fn new(ask: &'a PageAsk, redriven: &'a RwLock<Redriven>) -> Self {
+        Self { ask, redriven, page: Page::default(), searched_bytes: 0, shown_bytes: 0 }
     }
 
     fn is_over(&self) -> bool {
@@ -171,7 +205,8 @@ impl<'a> Search<'a> {
     }
 
     fn partition(&mut self, partition: &Partition, most_bytes: usize) -> Result<(), Unreadable> {
-        let (number, view) = (partition.tp.partition, &partition.view);
+        let (tp, view) = (partition.tp, &partition.view);
+        let number = tp.partition;
         let start = match self.ask.after {
             Some((after, _)) if number < after => return Ok(()),
             Some((after, offset)) if number == after => offset.saturating_add(1),
@@ -188,10 +223,10 @@ impl<'a> Search<'a> {
             }
             let stretch = Stretch::read(view, next, hint, READ_BYTES, most_bytes)?;
             hint = stretch.hint();
-            self.searched_bytes += stretch.batches().map(|(_, batch)| batch.len()).sum::<usize>();
+            self.searched_bytes += stretch.size_bytes();
             stretch.for_each(|placed| {
                 if placed.offset < end {
-                    self.take(number, &placed);
+                    self.take(tp, &placed);
                 }
             })?;
             next = stretch.next_offset().unwrap_or(end).max(next + 1);
@@ -199,7 +234,7 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
-    fn take(&mut self, partition: i32, placed: &Placed<'_>) {
+    fn take(&mut self, tp: TopicPartition, placed: &Placed<'_>) {
         let Placed { offset, timestamp_ms, record } = *placed;
         let provenance = Provenance::of(record.headers.iter());
         if self.is_over() || !self.ask.filter.matches(offset, timestamp_ms, record, &provenance) {
@@ -212,7 +247,8 @@ impl<'a> Search<'a> {
             self.page.next = Some(cursor(last.partition, last.offset));
             return;
         }
-        let letter = shown(partition, placed, &provenance);
+        let is_redriven = self.redriven.read().contains(tp, offset);
+        let letter = shown(tp.partition, placed, &provenance, is_redriven);
         let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         let headers = letter.headers.iter().map(|(name, value)| name.len() + text(value));
         self.shown_bytes +=
@@ -225,7 +261,12 @@ fn cursor(partition: i32, offset: i64) -> String {
     format!("{partition}:{offset}")
 }
 
-fn shown(partition: i32, placed: &Placed<'_>, provenance: &Provenance<'_>) -> Letter {
+fn shown(
+    partition: i32,
+    placed: &Placed<'_>,
+    provenance: &Provenance<'_>,
+    redriven: bool,
+) -> Letter {
     let record = placed.record;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let begun = |value: &[u8]| text(&value[..value.len().min(VALUE_SHOWN_BYTES)]);
@@ -242,6 +283,7 @@ fn shown(partition: i32, placed: &Placed<'_>, provenance: &Provenance<'_>) -> Le
         message: owned(provenance.message),
         delivery_count: provenance.delivery_count,
         redrive_count: provenance.redrive_count,
+        redriven,
         key: record.key.map(text),
         value: record.value.map(begun),
         value_bytes: record.value.map(<[u8]>::len),

@@ -77,6 +77,11 @@ impl Stretch {
         self.bytes.is_empty()
     }
 
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// For the stretch that follows.
     #[must_use]
     pub const fn hint(&self) -> Option<ReadHint> {

@@ -63,6 +63,7 @@ pub(super) fn gather(
     (position, end): (i64, i64),
     hint: Option<ReadHint>,
     limits: Limits,
+    is_redriven: impl Fn(i64) -> bool,
 ) -> Result<Gathered, Unreadable> {
     let stretch = Stretch::read(view, position, hint, READ_BYTES, limits.inflated_bytes)?;
     let counts = Counts::default();
@@ -78,8 +79,10 @@ pub(super) fn gather(
             return;
         }
         found.position = placed.offset + 1;
-        match plan.judge(placed.offset, placed.timestamp_ms, placed.record) {
+        let is_redriven = is_redriven(placed.offset);
+        match plan.judge(placed.offset, placed.timestamp_ms, placed.record, is_redriven) {
             Verdict::Filtered => found.counts.filtered += 1,
+            Verdict::Redriven => found.counts.redriven += 1,
             Verdict::Parked => found.counts.parked += 1,
             Verdict::Copy => {
                 let from = Where::of(&Provenance::of(placed.record.headers.iter()));

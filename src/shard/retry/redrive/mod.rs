@@ -18,7 +18,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -27,7 +27,8 @@ use crate::base::env::Env;
 use crate::base::ids::{TopicPartition, Uuid};
 use crate::base::metrics::Metrics;
 use crate::catalog::Catalog;
-use crate::retry::redrive::{Command, Job, Plan, REDRIVE_LIMIT, State, Target, TopicRef};
+use crate::retry::redrive::{Command, Counts, Job, Plan, REDRIVE_LIMIT, State, Target, TopicRef};
+use crate::retry::redriven::Redriven;
 use crate::retry::view::{RedriveAsk, Refusal};
 use crate::shard::Shards;
 use crate::shard::failed::Failed;
@@ -65,6 +66,8 @@ pub struct Redrives {
     most_inflated_bytes: usize,
     store: Arc<JobStore>,
     jobs: Mutex<BTreeMap<Uuid, Entry>>,
+    /// Changed and stored together with jobs, and so under their lock.
+    redriven: Arc<RwLock<Redriven>>,
     /// Held while jobs are stored: what is stored last is the newest.
     storing: tokio::sync::Mutex<()>,
     at_work: Semaphore,
@@ -104,6 +107,8 @@ impl Redrives {
     pub fn start(deps: RedriveDeps) -> io::Result<Arc<Self>> {
         let store = JobStore::new(deps.meta, deps.failed);
         let jobs = store.load()?;
+        let catalog = deps.metadata.catalog().clone();
+        let redriven = store.load_redriven(|topic| catalog.topic_by_id(topic).is_some())?;
         let ids: Vec<Uuid> = jobs.iter().map(|job| job.id).collect();
         let redrives = Arc::new(Self {
             env: deps.env,
@@ -114,6 +119,7 @@ impl Redrives {
             most_inflated_bytes: deps.most_inflated_bytes,
             store: Arc::new(store),
             jobs: Mutex::new(jobs.into_iter().map(|job| (job.id, Entry::new(job))).collect()),
+            redriven: Arc::new(RwLock::new(redriven)),
             storing: tokio::sync::Mutex::default(),
             at_work: Semaphore::new(MOST_AT_WORK),
             stopping: watch::Sender::new(false),
@@ -128,6 +134,12 @@ impl Redrives {
         self.stopping.send_replace(true);
         let mut tasks = std::mem::take(&mut *self.tasks.lock());
         while tasks.join_next().await.is_some() {}
+    }
+
+    /// What was put back so far.
+    #[must_use]
+    pub fn redriven(&self) -> Arc<RwLock<Redriven>> {
+        Arc::clone(&self.redriven)
     }
 
     /// All jobs, the newest first.
@@ -233,6 +245,7 @@ impl Redrives {
             rate: ask.rate,
             dry_run: ask.dry_run,
             redrive_limit: ask.redrive_limit.unwrap_or(REDRIVE_LIMIT),
+            again: ask.again,
         })
     }
 
@@ -251,19 +264,35 @@ impl Redrives {
         (0..count).map(one).collect()
     }
 
-    /// Stores a job as it is now.
+    /// Stores a job as it is now, and what was put back.
     async fn save(&self, id: Uuid) -> io::Result<()> {
         let _turn = self.storing.lock().await;
-        let Some(job) = self.jobs.lock().get(&id).map(|entry| entry.job.clone()) else {
-            return Ok(());
+        let (job, chunks) = {
+            let jobs = self.jobs.lock();
+            let Some(entry) = jobs.get(&id) else { return Ok(()) };
+            (entry.job.clone(), self.redriven.write().take_changes())
         };
-        self.write(vec![job], Vec::new()).await
+        let store = Arc::clone(&self.store);
+        let write = move || (store.put(&job, &chunks), chunks);
+        let (written, chunks) = match tokio::task::spawn_blocking(write).await {
+            Ok(done) => done,
+            Err(panic) => return Err(io::Error::other(panic)),
+        };
+        if written.is_err() {
+            self.redriven.write().put_back(chunks.into_iter().map(|(chunk, _)| chunk));
+        }
+        written
     }
 
-    async fn write(&self, put: Vec<Job>, delete: Vec<Uuid>) -> io::Result<()> {
-        let store = Arc::clone(&self.store);
-        let written = tokio::task::spawn_blocking(move || store.write(&put, &delete)).await;
-        written.unwrap_or_else(|panic| Err(io::Error::other(panic)))
+    /// A job has dealt with everything in a partition below a position, and put these back.
+    fn advance(&self, id: Uuid, partition: i32, position: i64, counts: Counts, redriven: Vec<i64>) {
+        let mut jobs = self.jobs.lock();
+        let Some(entry) = jobs.get_mut(&id) else { return };
+        entry.job.advance(partition, position, counts);
+        let source = TopicPartition::new(entry.job.plan.source.id, partition);
+        if !redriven.is_empty() {
+            self.redriven.write().note(source, redriven);
+        }
     }
 
     /// Forgets the oldest of too many ended jobs. One that could not be deleted is shown again
@@ -280,9 +309,11 @@ impl Redrives {
             jobs.retain(|id, _| !old.contains(id));
             old
         };
-        if !old.is_empty()
-            && let Err(error) = self.write(Vec::new(), old).await
-        {
+        if old.is_empty() {
+            return;
+        }
+        let store = Arc::clone(&self.store);
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || store.delete(&old)).await {
             tracing::warn!("old redrive jobs are not deleted yet: {error}");
         }
     }

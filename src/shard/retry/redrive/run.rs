@@ -179,6 +179,7 @@ impl<'a> Work<'a> {
     async fn step(&mut self, next: &Progress) -> Result<(), Stuck> {
         let mut found = self.gather(next).await?;
         let letters = std::mem::take(&mut found.letters);
+        let offsets: Vec<i64> = letters.iter().map(|letter| letter.offset).collect();
         let mut counts = Counts { copied: letters.len() as u64, ..found.counts };
         if !self.plan.dry_run {
             counts.known = self.copy(next.partition, letters).await?;
@@ -187,7 +188,8 @@ impl<'a> Work<'a> {
         let now = self.redrives.env.monotonic();
         self.bucket.take(counts.copied, now);
         self.hint = found.hint.map(|hint| (next.partition, hint));
-        self.redrives.change(self.id, |job| job.advance(next.partition, found.position, counts));
+        let redriven = if self.plan.dry_run { Vec::new() } else { offsets };
+        self.redrives.advance(self.id, next.partition, found.position, counts, redriven);
         Ok(())
     }
 
@@ -202,11 +204,12 @@ impl<'a> Work<'a> {
         };
         let inflated_bytes = self.redrives.most_inflated_bytes;
         let limits = Limits { records: per_step, inflated_bytes };
-        let plan = Arc::clone(&self.plan);
+        let (plan, redriven) = (Arc::clone(&self.plan), Arc::clone(&self.redrives.redriven));
         let stretch = (next.position, next.end);
         let hint = self.hint.filter(|(of, _)| *of == next.partition).map(|(_, hint)| hint);
         let found = tokio::task::spawn_blocking(move || {
-            gather(&partition.view, &plan, stretch, hint, limits)
+            let is_redriven = |offset| redriven.read().contains(tp, offset);
+            gather(&partition.view, &plan, stretch, hint, limits, is_redriven)
         });
         match found.await {
             Ok(Ok(found)) => Ok(found),
