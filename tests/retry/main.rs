@@ -3,6 +3,7 @@
 //!
 //! Nothing here sleeps: a reader waits in its fetch for what is to come.
 
+mod anew;
 #[path = "../delay/kit.rs"]
 mod kit;
 mod nacks;
