@@ -89,7 +89,12 @@ impl LogStore {
         if let Some(file) = self.opened(key) {
             return Ok(file);
         }
-        let file = self.files.open(&path(), OpenMode::Read)?;
+        let mode = match key.1 {
+            FileKind::Log => OpenMode::Read,
+            // Of a sealed segment it is searched in many small reads, and never cut.
+            FileKind::OffsetIndex | FileKind::TimeIndex => OpenMode::Map,
+        };
+        let file = self.files.open(&path(), mode)?;
         self.keep(key, file.clone());
         Ok(file)
     }

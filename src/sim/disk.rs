@@ -329,9 +329,9 @@ impl Files for SimDisk {
         state.atomic_step()?;
         let inode = match (state.find(path), mode) {
             (Some(Child::File(id)), _) => id,
-            (Some(Child::Dir(_)), OpenMode::Read) => usize::MAX,
+            (Some(Child::Dir(_)), OpenMode::Read | OpenMode::Map) => usize::MAX,
             (Some(Child::Dir(_)), _) => return Err(ErrorKind::IsADirectory.into()),
-            (None, OpenMode::Read) => return Err(ErrorKind::NotFound.into()),
+            (None, OpenMode::Read | OpenMode::Map) => return Err(ErrorKind::NotFound.into()),
             (None, OpenMode::Write | OpenMode::Direct) => state.create(path)?,
         };
         let direct = mode == OpenMode::Direct;

@@ -15,7 +15,7 @@ use rustix::fs::{FallocateFlags, FsWord, Mode, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 use smallvec::SmallVec;
 
-use super::{DirEntry, File, Files, OpenMode, Resize};
+use super::{DirEntry, File, Files, OpenMode, Resize, mapped};
 
 /// The kernel takes at most this many slices in one vectored write (`IOV_MAX`).
 const SLICES_PER_WRITE: usize = 1024;
@@ -27,7 +27,7 @@ pub struct LocalFiles;
 impl Files for LocalFiles {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
         let flags = match mode {
-            OpenMode::Read => OFlags::RDONLY,
+            OpenMode::Read | OpenMode::Map => OFlags::RDONLY,
             OpenMode::Write => OFlags::RDWR | OFlags::CREATE,
             OpenMode::Direct => OFlags::RDWR | OFlags::CREATE | OFlags::DIRECT | OFlags::DSYNC,
         };
@@ -38,6 +38,10 @@ impl Files for LocalFiles {
             }
         };
         match opened {
+            Ok(descriptor) if mode == OpenMode::Map => Ok(match mapped::map(&descriptor)? {
+                Some(map) => Arc::new(map),
+                None => Arc::new(LocalFile(descriptor)),
+            }),
             Ok(descriptor) => Ok(Arc::new(LocalFile(descriptor))),
             Err(Errno::INVAL) if mode == OpenMode::Direct => Err(ErrorKind::Unsupported.into()),
             Err(error) => Err(error.into()),

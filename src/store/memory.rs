@@ -81,7 +81,7 @@ impl Files for MemoryFiles {
         let bytes = match (nodes.get(path), mode) {
             (Some(Node::File(bytes)), _) => bytes.clone(),
             (Some(Node::Dir), _) => return Err(ErrorKind::IsADirectory.into()),
-            (None, OpenMode::Read) => return Err(ErrorKind::NotFound.into()),
+            (None, OpenMode::Read | OpenMode::Map) => return Err(ErrorKind::NotFound.into()),
             (None, OpenMode::Write | OpenMode::Direct) => {
                 if !path.parent().is_some_and(|dir| matches!(nodes.get(dir), Some(Node::Dir))) {
                     return Err(ErrorKind::NotFound.into());
@@ -185,7 +185,7 @@ impl File for MemoryFile {
     }
 
     fn write_at(&self, slices: &[IoSlice<'_>], position: u64) -> io::Result<()> {
-        if self.mode == OpenMode::Read {
+        if matches!(self.mode, OpenMode::Read | OpenMode::Map) {
             return Err(ErrorKind::PermissionDenied.into());
         }
         if self.misaligned(slices, position) {

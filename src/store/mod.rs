@@ -6,6 +6,7 @@
 
 pub mod local;
 pub mod lock;
+mod mapped;
 pub mod memory;
 pub mod meta;
 #[cfg(test)]
@@ -21,6 +22,9 @@ use std::sync::Arc;
 pub enum OpenMode {
     /// Must exist; reads only. A directory can be opened too, for [`File::sync_volume`].
     Read,
+    /// As `Read`, mapped into memory where that can be: for many small reads of a file that nobody
+    /// cuts or overwrites while it is open.
+    Map,
     /// Created if missing; reads and writes through the page cache.
     Write,
     /// Created if missing; every write bypasses the page cache and is on stable storage when it

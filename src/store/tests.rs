@@ -142,3 +142,22 @@ fn a_full_disk_leaves_a_part_and_says_so() {
     file.write_at(&[IoSlice::new(b"headbody")], 0).unwrap();
     assert_eq!(files.read(Path::new("/a")).unwrap(), b"headbody");
 }
+
+#[test]
+fn a_mapped_file_reads_as_any_other_and_takes_no_writes() {
+    on_both(|files, root| {
+        let path = root.join("index");
+        assert_eq!(files.open(&path, OpenMode::Map).err().unwrap().kind(), ErrorKind::NotFound);
+        let file = files.open(&path, OpenMode::Write).unwrap();
+        assert_eq!(files.open(&path, OpenMode::Map).unwrap().len_bytes().unwrap(), 0);
+        file.write_at(&[IoSlice::new(b"12345678")], 0).unwrap();
+        let mapped = files.open(&path, OpenMode::Map).unwrap();
+        assert_eq!(mapped.len_bytes().unwrap(), 8);
+        let mut buffer = [0; 4];
+        for (position, wanted) in [(0, "1234"), (6, "78"), (8, ""), (u64::MAX, "")] {
+            let count = mapped.read_at(&mut buffer, position).unwrap();
+            assert_eq!(&buffer[..count], wanted.as_bytes());
+        }
+        assert!(mapped.write_at(&[IoSlice::new(b"x")], 0).is_err());
+    });
+}

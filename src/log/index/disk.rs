@@ -1,7 +1,6 @@
-//! Index files: written from memory, checked before use, searched by positioned reads.
+//! Index files: written from memory, checked before use, searched in place.
 //!
-//! Positioned reads and not maps: a search costs some 17 small reads of cached pages on the path
-//! of a cold read, and no file is ever mapped that might be cut.
+//! A search takes some 17 small reads, so the files of sealed segments are opened mapped.
 
 use std::io::{self, ErrorKind, IoSlice};
 
