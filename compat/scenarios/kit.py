@@ -1,4 +1,4 @@
-"""What the scenarios share: topics, a producer that reports refusals, a consumer.
+"""What the scenarios share: topics, a producer that reports refusals, a consumer, a nack.
 
 Everything here is plain confluent-kafka; nothing knows that the broker is Klamm but the names of
 headers.
@@ -6,7 +6,7 @@ headers.
 
 import time
 
-from confluent_kafka import Consumer, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 
@@ -39,6 +39,11 @@ class Sender:
             raise KafkaException(error)
         return message.offset()
 
+    def nack(self, group, message, **more):
+        """Tells the broker that this group failed on this record: it is tried again later."""
+        return self.send(message.topic(), partition=message.partition(), klamm_nack_group=group,
+                         klamm_nack_offset=message.offset(), **more)
+
 
 class Receiver:
     """A member of a group that commits what it has worked off."""
@@ -62,6 +67,10 @@ class Receiver:
         """The next record, or nothing within the time."""
         message = self.consumer.poll(wait_s)
         if message is None:
+            return None
+        if message.error() and message.error().code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            # A retry topic comes into being with the first failure, and is found within
+            # `topic.metadata.refresh.interval.ms`; nothing in it is missed.
             return None
         if message.error():
             raise KafkaException(message.error())
