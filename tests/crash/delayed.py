@@ -68,6 +68,9 @@ class DelayedPartition(Partition):
     def overdue(self, moment_ms):
         return {value for value in self.waiting if self.due[value] < moment_ms}
 
+    def last_due_ms(self):
+        return max(map(self.due.get, self.waiting), default=0)
+
     def judge_overdue(self, moment_ms):
         for value in self.overdue(moment_ms):
             self.fault("overdue", f"{parts_of(value)}, ticket {self.ticket_of[value]}, was due "

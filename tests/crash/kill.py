@@ -1,4 +1,4 @@
-"""SIGKILL under load: `tests/crash/run --rounds N [--durability fsync|page-cache] [--delays]`."""
+"""SIGKILL under load: `tests/crash/run --rounds N [--durability fsync|page-cache] [--delays | --retries]`."""
 
 import sys
 import tempfile
@@ -30,7 +30,7 @@ def main():
             run = rounds.Run(broker, load, broker.kill, chosen.acked, chosen.seed)
             run.rounds(chosen.rounds)
             name = f"kill, durability={chosen.durability}, seed={chosen.seed}"
-            good = run.close(name + (", delays" if chosen.delays else ""), chosen.rounds)
+            good = run.close(name + rounds.loads(chosen), chosen.rounds)
         finally:
             broker.close()
     sys.exit(0 if good else 1)

@@ -9,6 +9,7 @@ Every writer is a librdkafka producer. What each kind risks differs, what is jud
   bulk        as idempotent, with records so large that a commit takes its other path
   delayed     as idempotent; half of its values are delayed, in the same batches, and some of these
               are cancelled again
+  failing     as idempotent; most of its values fail, some for good, and some nacks are sent twice
 """
 
 import random
@@ -19,6 +20,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from harness import wait
 from delayed import DelayedPartition, now_ms
+from failing import LETTER, MOST_RETRIES, CopyPartition, Failures, failures_of
 from ledger import Partition
 
 SMALL_BYTES, BULK_BYTES = 100, 300_000
@@ -33,6 +35,7 @@ KINDS = {
     "bulk": {"enable.idempotence": True, "acks": "all", "delivery.timeout.ms": 300_000,
              "message.max.bytes": 4_000_000, "queue.buffering.max.kbytes": 65_536},
     "delayed": {"enable.idempotence": True, "acks": "all", "delivery.timeout.ms": 300_000},
+    "failing": {"enable.idempotence": True, "acks": "all", "delivery.timeout.ms": 300_000},
 }
 WITHOUT_DELAYS = ("idempotent", "plain", "leader", "bulk")
 # How long a released record may take on a busy machine before the judge calls it lost.
@@ -42,10 +45,10 @@ RELEASE_DEADLINE_S = 60
 class Place:
     """A topic-partition of the broker and its history in the ledger."""
 
-    def __init__(self, topic, number, index, kind):
+    def __init__(self, topic, number, index, kind, history=None):
         self.topic, self.number = topic, number
-        history = DelayedPartition if kind == "delayed" else Partition
-        self.history = history(index, keeps_order="enable.idempotence" in KINDS[kind])
+        judge = DelayedPartition if kind == "delayed" else Partition
+        self.history = history or judge(index, keeps_order="enable.idempotence" in KINDS[kind])
 
     def __repr__(self):
         return f"{self.topic}-{self.number}"
@@ -150,10 +153,94 @@ class DelayedWriter(Writer):
                               headers=headers, on_delivery=answered)
 
 
+class FailingWriter(Writer):
+    """Sends values, nacks those that fail as soon as they are acknowledged, and nacks their retries
+    as it reads them. Of all nacks some are sent again."""
+
+    GROUP = "failing-group"
+    MOST_IN_FLIGHT = 2_000
+    MOST_DELAY_MS = 1_500
+
+    def __init__(self, number, kind, bootstrap, places):
+        super().__init__(number, kind, bootstrap, places)
+        self.most_in_flight = self.MOST_IN_FLIGHT
+        self.chance = random.Random(number)
+        self.failures = Failures()
+        source = places[0].topic
+        self.retries, self.letters = f"retry.{self.GROUP}.{source}", f"dlq.{self.GROUP}.{source}"
+        self.consumer = confluent_kafka.Consumer({
+            "bootstrap.servers": bootstrap, "group.id": self.GROUP, "enable.auto.commit": False,
+            "auto.offset.reset": "earliest", **QUIET, **RECONNECT})
+        numbers = [place.number for place in places]
+        known = [confluent_kafka.TopicPartition(source, number, 0) for number in numbers]
+        self.consumer.commit(offsets=known, asynchronous=False)
+        admin = AdminClient({"bootstrap.servers": bootstrap, **QUIET})
+        made = [NewTopic(topic, len(numbers), 1) for topic in (self.retries, self.letters)]
+        for future in admin.create_topics(made).values():
+            future.result(30)
+        self.consumer.assign([confluent_kafka.TopicPartition(self.retries, number, 0) for number in numbers])
+        self.copies = [Place(topic, number, number, kind, CopyPartition(self.failures, source, topic, number))
+                       for topic in (self.retries, self.letters) for number in numbers]
+
+    def write(self, count):
+        place = self.places[self.turn % len(self.places)]
+        self.turn += 1
+        for _ in range(min(count, self.most_in_flight - self.in_flight)):
+            value = place.history.sent(self.number)
+            self.in_flight += 1
+            self.producer.produce(place.topic, partition=place.number, value=value.to_bytes(8, "big") + b"." * 92,
+                                  headers=[("klamm.retry.max", str(MOST_RETRIES))],
+                                  on_delivery=self._then_fail(place, value))
+        self.producer.poll(0)
+        self._fail_again()
+
+    def settle(self, deadline_s=90):
+        super().settle(deadline_s)
+        self._fail_again()
+        super().settle(deadline_s)
+
+    def _then_fail(self, place, value):
+        answered = self._answered(place.history, value)
+
+        def then_fail(error, message):
+            answered(error, message)
+            if error is None:
+                self.failures.stands(value, place.number, message.offset())
+                if failures_of(value) > 0:
+                    self._nack(place.topic, message, value, 1)
+        return then_fail
+
+    def _fail_again(self):
+        for message in self.consumer.consume(500, 0):
+            if message.error():
+                continue
+            value = int.from_bytes(message.value()[:8], "big")
+            attempt = int(dict(message.headers())["klamm.retry.attempt"])
+            if failures_of(value) > attempt:
+                self._nack(self.retries, message, value, attempt + 1)
+
+    def _nack(self, topic, message, value, step):
+        delay_ms = 0 if step == LETTER else self.chance.randint(1, self.MOST_DELAY_MS)
+        self.failures.nacked(value, step, delay_ms)
+        headers = [("klamm.nack.group", self.GROUP), ("klamm.nack.offset", str(message.offset())),
+                   ("klamm.nack.delay", str(delay_ms))]
+
+        def answered(error, _):
+            self.in_flight -= 1
+            if error is None:
+                self.failures.acknowledged(value, step)
+            else:
+                self.copies[0].history.fault("refused", f"nack of {message.offset()} in {topic}: {error}")
+        for _ in range(2 if self.chance.random() < 0.2 else 1):
+            self.in_flight += 1
+            self.producer.produce(topic, partition=message.partition(), value=None, headers=headers,
+                                  on_delivery=answered)
+
+
 class Load:
     """All writers and places of a run."""
 
-    TOPICS = {"idempotent": 4, "plain": 4, "leader": 2, "bulk": 2, "delayed": 3}
+    TOPICS = {"idempotent": 4, "plain": 4, "leader": 2, "bulk": 2, "delayed": 3, "failing": 3}
 
     def __init__(self, bootstrap, kinds):
         self.bootstrap = bootstrap
@@ -168,8 +255,10 @@ class Load:
             own = [Place(topic.topic, partition, len(self.places) + partition, kind)
                    for partition in range(topic.num_partitions)]
             self.places += own
-            writer = DelayedWriter if kind == "delayed" else Writer
+            writer = {"delayed": DelayedWriter, "failing": FailingWriter}.get(kind, Writer)
             self.writers.append(writer(number, kind, bootstrap, own))
+        for writer in self.writers:
+            self.places += getattr(writer, "copies", [])
 
     @property
     def acked(self):
@@ -200,8 +289,8 @@ class Load:
             writer.settle()
 
     def delays(self):
-        """The places with delayed values."""
-        return [place for place in self.places if isinstance(place.history, DelayedPartition)]
+        """The places where values come later."""
+        return [place for place in self.places if isinstance(place.history, (DelayedPartition, CopyPartition))]
 
     def read_everything(self):
         """Reads every partition from 0 to its end and holds it against the ledger; returns the
@@ -218,8 +307,7 @@ class Load:
     def read_until_delivered(self):
         """Reads until no acknowledged delayed value is left, at the end of a run."""
         delayed = self.delays()
-        due = [value for place in delayed for value in map(place.history.due.get, place.history.waiting)]
-        last_ms = max(due, default=0)
+        last_ms = max((place.history.last_due_ms() for place in delayed), default=0)
         while now_ms() <= last_ms:
             self._read(delayed)
         return self.read_everything()

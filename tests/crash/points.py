@@ -1,4 +1,4 @@
-"""SIGKILL at named places: `tests/crash/run --points --rounds N [--durability fsync|page-cache] [--delays]`.
+"""SIGKILL at named places: `tests/crash/run --points --rounds N [--durability fsync|page-cache] [--delays | --retries]`.
 
 The broker is built with the feature `crash-points` and kills itself at the chosen place, the n-th
 time it comes by, under the load and before the judge of `kill.py`. Places take turns; the run fails
@@ -39,6 +39,8 @@ DELAY_POINTS = {
     "merge": 2,
     "merged": 2,
 }
+# Those that only nacks come by.
+RETRY_POINTS = {"nack-copied": 30}
 # Small files, so that a round sees rolls, recycled commit files and checkpoints.
 SETTINGS = {"log.segment.bytes": 1 << 20, "commit.log.file.bytes": 1 << 20, "commit.log.max.bytes": 8 << 20}
 DEADLINE_S = 120
@@ -82,7 +84,8 @@ def main():
     with tempfile.TemporaryDirectory(prefix="klamm-crash-") as scratch:
         own = rounds.settings(chosen, {**SETTINGS, "durability": chosen.durability})
         broker = Klamm(Path(scratch), own).start()
-        points = {**DELAY_POINTS, **POINTS} if chosen.delays else POINTS
+        points = {**DELAY_POINTS, **POINTS} if chosen.delays or chosen.retries else POINTS
+        points = {**RETRY_POINTS, **points} if chosen.retries else points
         try:
             load = Load(broker.bootstrap, rounds.kinds(chosen, WITHOUT_DELAYS))
             run = Run(broker, load, points, chosen)

@@ -24,6 +24,7 @@ def options(description):
     parser.add_argument("--acked", type=int, default=10_000, help="least acknowledged values per round")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--delays", action="store_true", help="with delayed values, half of all")
+    parser.add_argument("--retries", action="store_true", help="with values that fail, most of all")
     return parser
 
 
@@ -33,12 +34,19 @@ DELAY_SETTINGS = {"delay.journal.segment.bytes": 1 << 20}
 
 def settings(chosen, own):
     """The broker's settings for this kind of run."""
-    return {**own, **(DELAY_SETTINGS if chosen.delays else {})}
+    return {**own, **(DELAY_SETTINGS if chosen.delays or chosen.retries else {})}
 
 
 def kinds(chosen, own):
     """The writers of this kind of run."""
+    if chosen.retries:
+        return ("failing", "idempotent")
     return ("delayed", "idempotent") if chosen.delays else own
+
+
+def loads(chosen):
+    """For the last line: what the load had besides."""
+    return "".join(f", {kind}" for kind in ("delays", "retries") if getattr(chosen, kind))
 
 
 @dataclass
