@@ -198,7 +198,7 @@ fn configs_that_could_not_work_are_refused() {
         ("delay.header.aliases", "x-delay=klamm.due"),
         ("delay.header.aliases", "klamm.delay=klamm.deliver.at"),
         ("delay.unknown.headers", "accept"),
-        ("delay.expired.policy", "deadletter"),
+        ("delay.expired.policy", "bury"),
         ("delay.max.pending.records", "-2"),
         ("delay.release.max.records.per.second", "0"),
     ] {

@@ -36,6 +36,7 @@ use crate::server::{Caps, CapsNow, Limits, Listener, Server};
 use crate::shard::Shards;
 use crate::shard::failed::Failed;
 use crate::shard::producer_ids::ProducerIds;
+use crate::shard::retry::expired::Undertaker;
 use crate::shard::retry::steward::Steward;
 use crate::shard::retry::trim::Trimmer;
 use crate::store::lock::DirLock;
@@ -168,13 +169,22 @@ impl Running {
         let api = Api::new(Arc::clone(&services));
         let server = Server::start(listeners, limits, api, Arc::clone(&status.metrics));
         let steward = Arc::clone(&services.steward);
-        let caretakers = Caretakers::start(env, &status.metrics, steward, storage).await;
+        let caretakers =
+            Caretakers::start(env, &status.metrics, Arc::clone(&steward), storage).await;
         let caretakers = caretakers.map_err(|error| format!("meta.redb: {error}"))?;
         status.serving(storage, caretakers.handles(), server.gauges());
         let mut chores = JoinSet::new();
         let trimmer = Trimmer::new(Arc::clone(&storage.shards), Arc::clone(&storage.metadata));
         let every = u64::try_from(settings.retention_check_interval_ms).unwrap_or(u64::MAX);
         chores.spawn(trimmer.run(Duration::from_millis(every)));
+        let undertaker = Undertaker {
+            env: env.clone(),
+            shards: Arc::clone(&storage.shards),
+            metadata: Arc::clone(&storage.metadata),
+            steward,
+            defaults: storage.defaults.clone(),
+        };
+        chores.spawn(undertaker.run(storage.shards.delay().expired()));
         let running = Self { server, http, chores, caretakers };
         if let Err(error) = running.announce(settings, storage) {
             running.caretakers.stop().await;

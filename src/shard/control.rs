@@ -95,6 +95,8 @@ pub enum Control {
     Sealed(Box<Done>),
     /// Takes out what commands in another partition of the topic mean, if it waits in this one.
     CancelElsewhere(TopicPartition, Errand),
+    /// Expired records of a partition, by ticket, have their dead letters, or could not get them.
+    Buried(TopicPartition, Vec<i64>, bool),
     /// What changed since the last checkpoint.
     Checkpoint(oneshot::Sender<Collected>),
     /// Closes all logs: nothing is appended any more.

@@ -73,7 +73,8 @@ impl Defaults {
         let delay = DelayRules::of(&topic.delay);
         let delay_limits = DelayLimits::of(&topic.delay);
         let min_insync_replicas = topic.min_insync_replicas;
-        TopicRules { batch, delay, delay_limits, min_insync_replicas }
+        let bury_expired = topic.delay.bury_expired;
+        TopicRules { batch, delay, delay_limits, bury_expired, min_insync_replicas }
     }
 
     fn batch_rules(&self, topic: &TopicSettings) -> BatchRules {

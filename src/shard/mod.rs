@@ -165,6 +165,15 @@ impl Shards {
         reply
     }
 
+    /// Tells a partition's shard what became of expired records, by ticket.
+    pub(crate) fn buried(&self, tp: TopicPartition, tickets: Vec<i64>, done: bool) {
+        if let Some(partition) = self.registry.get(tp) {
+            let buried = Message::Control(Control::Buried(tp, tickets, done));
+            // A closed mailbox has nobody behind it who waits.
+            let _ = self.mailboxes[partition.shard].send(buried);
+        }
+    }
+
     /// Sends a control message and gives the receiver of its answer, which fails only when the
     /// shard has stopped.
     pub fn control<T>(

@@ -34,6 +34,8 @@ pub struct TopicRules {
     pub batch: BatchRules,
     pub delay: DelayRules,
     pub delay_limits: DelayLimits,
+    /// Expired records become dead letters.
+    pub bury_expired: bool,
     /// Of the replicas that `acks=all` waits for there is one, so a higher number refuses it
     /// (`min.insync.replicas`).
     pub min_insync_replicas: i32,

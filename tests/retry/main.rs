@@ -12,7 +12,7 @@ mod support;
 
 use kit::{Given, Reader, Seen, Signature, batch, latest, now_ms, produce, produce_raw};
 use klamm::wire::compression::Codec;
-use nacks::{commit, dead, delete_before, group, metric, nack, retries};
+use nacks::{await_topic, commit, dead, dead_of, delete_before, group, metric, nack, retries};
 use support::broker::Broker;
 use support::topics::{create, create_with, name};
 
@@ -338,4 +338,59 @@ fn a_copy_is_known_when_its_journal_is_sealed_and_gone() {
     produce(client, &topic, 0, &nacks);
     assert_eq!(metric(&broker, "klamm_retry_nacks_total"), Some(40));
     assert_eq!(metric(&broker, "klamm_retry_retries_total{attempt=\"1\"}"), None);
+}
+
+#[test]
+fn what_expires_is_a_dead_letter_before_it_is_passed() {
+    let scratch = scratch();
+    let (topic, group) = (name("expired"), group("g"));
+    let settings = ["delay.expired.policy=deadletter"];
+    let own_dead = dead_of(&topic);
+    {
+        let broker = Broker::start_with(scratch.path(), &settings);
+        let client = &mut broker.connect();
+        create(client, &topic, 1);
+        let due_ms = now_ms() + 200;
+        // At its due time it has expired.
+        let late = |n: i64| Given::at(due_ms + n, format!("late{n}"));
+        let late = |n: i64| late(n).with("klamm.expires.at", due_ms + n).with("trace", n);
+        let given = [late(0), Given::at(due_ms + 1, "good"), late(2), late(3)];
+        produce(client, &topic, 0, &given);
+        let mut reader = Reader::new(&topic, 0);
+        reader.until(client, 1);
+        assert_eq!(reader.values(), ["good"]);
+        await_topic(client, &own_dead);
+        let mut letters = Reader::new(&own_dead, 0);
+        letters.until(client, 3);
+        for (letter, n) in letters.seen.iter().zip(["0", "2", "3"]) {
+            assert_eq!(letter.value, format!("late{n}"));
+            assert_eq!(header(letter, "trace"), n);
+            assert_eq!(header(letter, "__dlq.errors.reason"), "expired");
+            assert_eq!(header(letter, "__dlq.errors.offset"), n, "its ticket");
+            assert_eq!(header(letter, "__dlq.errors.delivery.count"), "0");
+            assert_eq!(letter.header("__dlq.errors.group"), None);
+        }
+        // A retry that comes too late is its group's.
+        commit(client, &group, &topic, 0, 0);
+        let offset = reader.seen[0].offset;
+        let nack = nack(&group, offset).with("klamm.nack.delay", 1);
+        produce(client, &topic, 0, &[nack.with("klamm.expires.at", due_ms)]);
+        await_topic(client, &dead(&group, &topic));
+        let mut letters = Reader::new(&dead(&group, &topic), 0);
+        letters.until(client, 1);
+        let letter = &letters.seen[0];
+        assert_eq!(
+            (letter.value.as_str(), header(letter, "__dlq.errors.reason")),
+            ("good", "expired")
+        );
+        assert_eq!(header(letter, "__dlq.errors.delivery.count"), "1");
+        assert_eq!(latest(client, &retries(&group, &topic), 0), 0);
+        assert_eq!(metric(&broker, "klamm_retry_dead_letters_total{reason=\"expired\"}"), Some(4));
+        // Dropped as by `kill -9`.
+    }
+    let broker = Broker::start_with(scratch.path(), &settings);
+    let client = &mut broker.connect();
+    produce(client, &topic, 0, &[Given::after(1, "end")]);
+    Reader::new(&topic, 0).until(client, 2);
+    assert_eq!(Reader::new(&own_dead, 0).rest(client).len(), 3);
 }

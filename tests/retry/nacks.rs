@@ -6,10 +6,15 @@ use std::net::TcpStream;
 use kafka_protocol::messages::delete_records_request::{
     DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic,
 };
+use kafka_protocol::messages::list_offsets_request::{
+    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
+};
 use kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
-use kafka_protocol::messages::{FindCoordinatorRequest, GroupId, OffsetCommitRequest, TopicName};
+use kafka_protocol::messages::{
+    BrokerId, FindCoordinatorRequest, GroupId, OffsetCommitRequest, TopicName,
+};
 use kafka_protocol::protocol::StrBytes;
 
 use crate::kit::Given;
@@ -40,6 +45,11 @@ pub fn dead(group: &GroupId, topic: &TopicName) -> TopicName {
     TopicName(text(format!("dlq.{}.{}", group.as_str(), topic.as_str())))
 }
 
+/// Where records go that expire before any group sees them.
+pub fn dead_of(topic: &TopicName) -> TopicName {
+    TopicName(text(format!("dlq.{}", topic.as_str())))
+}
+
 /// Commits as a consumer without a group protocol does, which makes the group known.
 pub fn commit(
     client: &mut Client,
@@ -64,6 +74,17 @@ pub fn commit(
     let committed =
         (0..ASKS).any(|_| client.call(8, &request).topics[0].partitions[0].error_code == 0);
     assert!(committed, "{group:?} can't commit");
+}
+
+/// Waits until the broker has made a topic for itself.
+pub fn await_topic(client: &mut Client, topic: &TopicName) {
+    let latest = ListOffsetsPartition::default().with_timestamp(-1);
+    let topic = ListOffsetsTopic::default().with_name(topic.clone()).with_partitions(vec![latest]);
+    let request =
+        ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic]);
+    let is_there =
+        (0..ASKS).any(|_| client.call(1, &request).topics[0].partitions[0].error_code == 0);
+    assert!(is_there, "{request:?}");
 }
 
 /// Deletes a partition's records below an offset.

@@ -37,6 +37,8 @@ pub struct DelaySettings {
     pub ignore_unknown_headers: bool,
     /// `delay.release.max.*`: of all the topic's partitions together.
     pub release_max: ReleaseRate,
+    /// `delay.expired.policy=deadletter`
+    pub bury_expired: bool,
 }
 
 impl DelaySettings {
@@ -56,6 +58,7 @@ impl DelaySettings {
                 .collect(),
             ignore_unknown_headers: read.text("delay.unknown.headers") == "ignore",
             release_max: release_max(&read),
+            bury_expired: read.text("delay.expired.policy") == "deadletter",
         }
     }
 }

@@ -7,7 +7,7 @@
 use super::spec::Spec;
 
 /// `deadletter` comes with dead-letter topics: until then nothing may seem to be kept.
-pub(super) const EXPIRED_POLICIES: &[&str] = &["drop"];
+pub(super) const EXPIRED_POLICIES: &[&str] = &["drop", "deadletter"];
 pub(super) const UNKNOWN_HEADERS: &[&str] = &["reject", "ignore"];
 
 /// 366 days, so that a year ahead always fits.

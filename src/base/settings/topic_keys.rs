@@ -67,7 +67,8 @@ pub(super) const TOPIC_KEYS: &[Spec] = &[
         EXPIRED_POLICIES,
         "drop",
         "What becomes of a delayed record that is not delivered by its `klamm.expires.at`: \
-         `drop` drops and counts it.",
+         `drop` drops and counts it, `deadletter` also makes it a dead letter of its group, if \
+         it is a retry, or of its topic.",
     )
     .from(&[same("delay.expired.policy")]),
     Spec::aliases(

@@ -6,6 +6,7 @@
 //! appended to. What has to be in both is written as a pair (`log/pairs.rs`).
 
 mod accept;
+mod burial;
 mod copied;
 mod decide;
 pub mod elsewhere;
@@ -44,12 +45,15 @@ use crate::log::partition::{Appended, PartitionLog};
 use crate::log::settings::LogSettings;
 use crate::log::validate::ValidBatch;
 use crate::shard::mailbox::Mailbox;
+use crate::shard::retry::expired::Expired;
 use crate::shard::worker::{Message, ShardDeps};
 use crate::store::Files;
 use parking_lot::{Mutex, MutexGuard};
 use rustc_hash::FxHashSet;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 pub(super) use accept::Delayed;
+use burial::Burial;
 use flight::Flight;
 use limits::Rates;
 use seal::Sealed;
@@ -59,6 +63,9 @@ use turns::Turns;
 /// The mailboxes of all shards, by number.
 type Mailboxes = Vec<Arc<Mailbox<Message>>>;
 
+/// Partitions whose expired records may wait to be dead letters, of all shards.
+const MOST_BURIALS: usize = 16;
+
 /// What all shards share for delayed delivery.
 pub struct DelayShared {
     pub settings: DelayStoreSettings,
@@ -67,6 +74,8 @@ pub struct DelayShared {
     /// What the clock showed last.
     last_ms: AtomicI64,
     mailboxes: OnceLock<Mailboxes>,
+    /// To who makes dead letters of what has expired.
+    undertaker: OnceLock<Sender<Expired>>,
     sealer: Sealer,
     rates: Rates,
     /// Memory of the windows that take new entries, of all shards.
@@ -85,6 +94,7 @@ impl DelayShared {
             clock: Mutex::new(clock),
             rates: Rates::new(settings.release_max, env.monotonic()),
             mailboxes: OnceLock::new(),
+            undertaker: OnceLock::new(),
             sealer: Sealer::default(),
             open_window_bytes: AtomicUsize::new(0),
         })
@@ -95,6 +105,22 @@ impl DelayShared {
         // A second set would be one of other shards that share this by mistake.
         let connected = self.mailboxes.set(mailboxes);
         debug_assert!(connected.is_ok(), "shards are started once");
+    }
+
+    /// Where expired records that are to be dead letters come from, for who makes those.
+    ///
+    /// # Panics
+    /// If it is asked for twice.
+    pub fn expired(&self) -> Receiver<Expired> {
+        let (sender, receiver) = channel(MOST_BURIALS);
+        self.undertaker.set(sender).expect("there is one undertaker");
+        receiver
+    }
+
+    /// Hands over expired records; `false` if nobody takes them now.
+    fn bury(&self, expired: Expired) -> bool {
+        let sender = self.undertaker.get();
+        sender.is_some_and(|sender| sender.try_send(expired).is_ok())
     }
 
     /// Sends a message to a shard, unless it has stopped.
@@ -232,6 +258,7 @@ pub(super) struct Delay {
     durable_w: Key,
     /// Later ones, oldest first: what the journal ends with when each is durable.
     marks: VecDeque<(i64, Key)>,
+    burial: Burial,
     /// What it has added to [`DelayShared::open_window_bytes`].
     counted_bytes: usize,
     /// What the metrics have of the machine's tally.
@@ -246,6 +273,7 @@ impl Delay {
             dir,
             state: None,
             sealed: None,
+            burial: Burial::default(),
             durable_w: Key::MIN,
             marks: VecDeque::new(),
             counted_bytes: 0,

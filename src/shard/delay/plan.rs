@@ -55,12 +55,23 @@ pub(super) struct Chunk {
     pub(super) released: Totals,
     pub(super) expired: Totals,
     pub(super) pause: Pause,
+    /// All of it has expired, and is to be buried before it is passed.
+    pub(super) is_burial: bool,
 }
 
 impl Chunk {
+    /// Whether an entry goes with the others, of which the first decides: what is to be buried goes
+    /// by itself.
+    fn takes(&mut self, is_burial: bool) -> bool {
+        if self.w.is_none() {
+            self.is_burial = is_burial;
+        }
+        self.is_burial == is_burial
+    }
+
     fn pass(&mut self, key: Key, expires_at_ms: i64, bytes: u32, now_ms: i64) -> bool {
         self.w = Some(key);
-        let is_expired = expires_at_ms <= now_ms;
+        let is_expired = expires_at_ms <= now_ms && !self.is_burial;
         let totals = if is_expired { &mut self.expired } else { &mut self.released };
         totals.add(bytes);
         if !is_expired {
@@ -96,10 +107,12 @@ impl Delay {
         now_ms: i64,
         durable: i64,
         most: Bounds,
+        buries: bool,
     ) -> io::Result<Option<Chunk>> {
-        let (Some(state), Some(sealed)) = (&mut self.state, &mut self.sealed) else {
+        let Self { state: Some(state), sealed: Some(sealed), burial, .. } = self else {
             return Ok(None);
         };
+        let buried = |ticket, expires_at_ms| buries && burial.awaits(ticket, expires_at_ms, now_ms);
         let w = state.w();
         let (mut windows, cancelled) = state.upcoming();
         let limit = Key::new(now_ms, i64::MAX);
@@ -111,6 +124,7 @@ impl Delay {
             released: Totals::default(),
             expired: Totals::default(),
             pause: Pause::Until(None),
+            is_burial: false,
         };
         let mut passed = 0;
         // Up to here nothing is left that could be delivered.
@@ -125,7 +139,11 @@ impl Delay {
             passed += 1;
             if in_run == Some(key) {
                 let entry = sealed.next.entry().expect("it was just looked at");
-                if passed > CHUNK_ENTRIES || chunk.is_full_for(entry.record.len(), most) {
+                let is_buried = buried(key.ticket, entry.expires_at_ms);
+                if passed > CHUNK_ENTRIES
+                    || chunk.is_full_for(entry.record.len(), most)
+                    || !chunk.takes(is_buried)
+                {
                     break;
                 }
                 let bytes = u32::try_from(entry.record.len()).unwrap_or(u32::MAX);
@@ -150,7 +168,11 @@ impl Delay {
                 break;
             }
             let Some((segment, slot)) = windows.front() else { break };
-            if passed > CHUNK_ENTRIES || chunk.is_full_for(slot.bytes as usize, most) {
+            let is_buried = buried(key.ticket, slot.expires_at_ms);
+            if passed > CHUNK_ENTRIES
+                || chunk.is_full_for(slot.bytes as usize, most)
+                || !chunk.takes(is_buried)
+            {
                 break;
             }
             windows.next();
@@ -164,7 +186,9 @@ impl Delay {
                 });
             }
         }
-        sealed.pass_lost(horizon.or(chunk.w).unwrap_or(w), w, cancelled, &mut chunk);
+        if !chunk.is_burial {
+            sealed.pass_lost(horizon.or(chunk.w).unwrap_or(w), w, cancelled, &mut chunk);
+        }
         if let Pause::Until(due_ms) = &mut chunk.pause {
             let lost = sealed.lost.first_key_value().map(|(key, _)| *key);
             let next = sealed.next.bound().into_iter().chain(windows.peek()).chain(lost).min();

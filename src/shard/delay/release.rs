@@ -6,6 +6,7 @@
 //! no consumer sees a record that a crash could still take.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::flight::Written;
@@ -106,9 +107,12 @@ struct Turn<'a> {
 
 impl Turn<'_> {
     fn serve(self, hosted: &mut Hosted, most_bytes: usize) -> io::Result<Done> {
-        let Some(delay) = &mut hosted.delay else { return Ok(Done::nothing(Pause::Until(None))) };
+        let Some(delay) = hosted.delay.as_mut().filter(|delay| !delay.burial.is_busy()) else {
+            return Ok(Done::nothing(Pause::Until(None)));
+        };
         let tp = hosted.partition.tp;
-        let rate = hosted.partition.rules.load().delay_limits.release_max;
+        let rules = hosted.partition.rules.load();
+        let (rate, buries) = (rules.delay_limits.release_max, rules.bury_expired);
         let now = self.deps.env.monotonic();
         let rates = &self.deps.delay.rates;
         let wait = rates.wait(tp.topic_id, rate, now);
@@ -128,10 +132,16 @@ impl Turn<'_> {
             flight.wait_unless(|| view.high_watermark() > durable);
             durable = view.high_watermark();
         }
-        let Some(mut chunk) = delay.plan(self.now_ms, durable, most)? else {
+        let Some(mut chunk) = delay.plan(self.now_ms, durable, most, buries)? else {
             return Ok(Done::nothing(Pause::Until(None)));
         };
         let Some(w) = chunk.w else { return Ok(Done::nothing(chunk.pause)) };
+        if chunk.is_burial {
+            let is_begun = delay.bury(&self.deps.delay, tp, &chunk, &mut self.delays.buffer)?;
+            delay.rewind();
+            let again_ms = self.now_ms.saturating_add(RETRY_MS);
+            return Ok(Done::nothing(Pause::Until((!is_begun).then_some(again_ms))));
+        }
         let (deps, now_ms) = (self.deps, self.now_ms);
         let done = self.write(hosted, &mut chunk, w)?;
         deps.delay.rates.take(tp.topic_id, rate, chunk.released, now);
@@ -221,20 +231,12 @@ impl Delay {
         if chunk.entries.is_empty() {
             return Ok(None);
         }
-        let place = |leaving: &Leaving| match leaving.stored {
-            Stored::Window(place) => Some(place),
-            Stored::Run(_) => None,
-        };
-        let places: Vec<Place> = chunk.entries.iter().filter_map(place).collect();
-        let mut found = payload::read(&self.journal, &places, buffer)?.into_iter();
         let (codec, level) = codec(partition);
         let mut release = Release::new(partition.tp.partition, now_ms, usize::MAX, codec, level);
+        let mut stored = self.read_back(&chunk.entries, buffer)?;
         let Chunk { entries, from_runs, released, expired, .. } = chunk;
         entries.retain(|leaving| {
-            let record = match &leaving.stored {
-                Stored::Window(_) => &buffer[found.next().unwrap_or_default()],
-                Stored::Run(range) => &from_runs[range.clone()],
-            };
+            let record = stored.of(leaving, from_runs);
             let delivered = Delivered {
                 ticket: leaving.ticket,
                 asked_due_ms: leaving.asked_due_ms,
@@ -256,10 +258,41 @@ impl Delay {
         ValidBatch::own(release.into_batch()).map(Some).map_err(io::Error::other)
     }
 
+    /// Reads those of some records that are in windows.
+    pub(super) fn read_back<'b>(
+        &self,
+        entries: &[Leaving],
+        buffer: &'b mut Vec<u8>,
+    ) -> io::Result<ReadBack<'b>> {
+        let place = |leaving: &Leaving| match leaving.stored {
+            Stored::Window(place) => Some(place),
+            Stored::Run(_) => None,
+        };
+        let places: Vec<Place> = entries.iter().filter_map(place).collect();
+        let found = payload::read(&self.journal, &places, buffer)?.into_iter();
+        Ok(ReadBack { found, buffer })
+    }
+
     /// What was planned did not go out: the runs are read again from the release position on.
     fn rewind(&mut self) {
         if let (Some(state), Some(sealed)) = (&self.state, &mut self.sealed) {
             sealed.rewind(state);
+        }
+    }
+}
+
+/// Records of windows, to be asked for in the order in which they were read.
+pub(super) struct ReadBack<'b> {
+    found: std::vec::IntoIter<Range<usize>>,
+    buffer: &'b [u8],
+}
+
+impl<'b> ReadBack<'b> {
+    /// The record of the next entry, with its length field.
+    pub(super) fn of(&mut self, leaving: &Leaving, from_runs: &'b [u8]) -> &'b [u8] {
+        match &leaving.stored {
+            Stored::Window(_) => &self.buffer[self.found.next().unwrap_or_default()],
+            Stored::Run(range) => &from_runs[range.clone()],
         }
     }
 }

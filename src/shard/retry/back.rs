@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::copy::{Copied, Task};
-use super::nack::{source, wanted};
+use super::place::Wanted;
 use crate::base::fault::{Code, Fault};
 use crate::base::ids::TopicPartition;
 use crate::base::role::RoleKind;
@@ -72,9 +72,10 @@ fn destinations(
 ) -> Vec<TopicPartition> {
     let Some(topic) = catalog.topic_by_id(tp.topic_id) else { return Vec::new() };
     let settings = defaults.retries(catalog, group);
+    let group = Some(Arc::from(group));
     let kinds = [RoleKind::Retry, RoleKind::Dlq].into_iter();
     let dest = |kind| {
-        let dest = wanted(kind, group.into(), &settings, source(topic)).find(catalog)?.clone();
+        let dest = Wanted::of(kind, group.as_ref(), &settings, topic).find(catalog)?.clone();
         Some(TopicPartition::new(dest.id, tp.partition % dest.partitions))
     };
     kinds.filter_map(dest).collect()

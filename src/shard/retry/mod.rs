@@ -4,9 +4,11 @@
 pub mod back;
 pub mod copy;
 pub mod dead_letters;
+pub mod expired;
 mod failed;
 pub mod nack;
 mod outbox;
+mod place;
 pub mod poison;
 pub mod reader;
 pub mod redrive;

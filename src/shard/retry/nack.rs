@@ -6,7 +6,6 @@
 //! goes to a partition of another shard, is made before the batch is handed over: it is asked for
 //! again, and known, if the nack does not get that far.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,15 +15,16 @@ use tokio::time::timeout;
 use super::copy::{CopySet, NewCopy};
 use super::failed::{Cause, Failed};
 use super::outbox::Outbox;
+use super::place::Wanted;
 use super::reader::{Stretch, Unreadable};
 use super::steward::Steward;
 use crate::base::env::Env;
 use crate::base::fault::{Code, Fault};
 use crate::base::headers;
-use crate::base::ids::{TopicPartition, Uuid};
-use crate::base::role::{Role, RoleKind};
+use crate::base::ids::TopicPartition;
+use crate::base::role::RoleKind;
 use crate::base::settings::RetrySettings;
-use crate::catalog::{self, Catalog, NewTopic, Topic};
+use crate::catalog::{Catalog, Topic};
 use crate::coord::group::roster::Known;
 use crate::delay::command::{self, Command, Due, refused};
 use crate::delay::copies::{Maker, Origin};
@@ -144,28 +144,11 @@ impl Nacks<'_> {
         evenly.mul_add(2.0, -1.0)
     }
 
-    fn ensure(&self, role: &Arc<Role>) -> Result<Arc<Topic>, Fault> {
-        let ensured = async { timeout(MOST_WAIT, self.steward.ensure(role)).await };
-        Handle::current().block_on(ensured).unwrap_or_else(|_| Err(late(role))).map_err(again)
+    fn ensure(&self, wanted: &Wanted) -> Result<Arc<Topic>, Fault> {
+        let ensured = wanted.ensure(self.env, self.metadata, self.steward);
+        let ensured = Handle::current().block_on(async { timeout(MOST_WAIT, ensured).await });
+        ensured.unwrap_or_else(|_| Err(Code::RequestTimedOut.into())).map_err(again)
     }
-
-    /// The topic of that name, an ordinary one if it has to be made.
-    fn named(&self, name: &str) -> Result<Arc<Topic>, Fault> {
-        let configs = [("retention.ms".to_owned(), Some("-1".to_owned()))];
-        let new = NewTopic {
-            configs: configs.into(),
-            ..NewTopic::with_defaults(name, self.env.random_uuid())
-        };
-        let created = self.metadata.submit(vec![catalog::Command::CreateTopic(new)]).wait();
-        let created = Handle::current().block_on(async { timeout(MOST_WAIT, created).await });
-        let _there_already = created.unwrap_or_else(|_| Err(late(&name))).map_err(again)?;
-        let missing = || again(Fault::with(Code::UnknownTopicOrPartition, format!("no '{name}'")));
-        self.metadata.catalog().topic(name).cloned().ok_or_else(missing)
-    }
-}
-
-fn late(what: &dyn fmt::Display) -> Fault {
-    Fault::with(Code::RequestTimedOut, format!("{what}: the topic is not there yet"))
 }
 
 /// As a producer is told: nothing is stored, and it may come again.
@@ -332,10 +315,7 @@ impl Batch<'_> {
         if let Some(known) = self.known_place(group, kind) {
             return Ok(known);
         }
-        let topic = match self.wanted(group, kind) {
-            Wanted::Named(name) => self.nacks.named(&name)?,
-            Wanted::Role(role) => self.nacks.ensure(&role)?,
-        };
+        let topic = self.nacks.ensure(&self.wanted(group, kind))?;
         Ok(self.partition_of(&topic))
     }
 
@@ -359,50 +339,12 @@ impl Batch<'_> {
 
     fn wanted(&self, group: usize, kind: RoleKind) -> Wanted {
         let Group { name, settings, .. } = &self.groups[group];
-        wanted(kind, Arc::clone(name), settings, source(self.topic))
+        Wanted::of(kind, Some(name), settings, self.topic)
     }
 
     /// Copies keep their partition where the topic has as many as the source.
     fn partition_of(&self, topic: &Topic) -> TopicPartition {
         TopicPartition::new(topic.id, self.partition.tp.partition % topic.partitions)
-    }
-}
-
-/// A topic that copies go to.
-pub(super) enum Wanted {
-    Role(Arc<Role>),
-    /// `errors.deadletterqueue.topic.name`
-    Named(String),
-}
-
-impl Wanted {
-    /// The topic, if it is there.
-    pub(super) fn find<'c>(&self, catalog: &'c Catalog) -> Option<&'c Arc<Topic>> {
-        match self {
-            Self::Role(role) => catalog.of_role(role),
-            Self::Named(name) => catalog.topic(name),
-        }
-    }
-}
-
-/// The topic whose records fail, by id and name, of itself or of one that has a role for it.
-pub(super) fn source(topic: &Topic) -> (Uuid, Arc<str>) {
-    match &topic.role {
-        Some(role) => (role.source_id, Arc::clone(&role.source_name)),
-        None => (topic.id, Arc::clone(&topic.name)),
-    }
-}
-
-/// Where a group's retries or dead letters go.
-pub(super) fn wanted(
-    kind: RoleKind,
-    group: Arc<str>,
-    settings: &RetrySettings,
-    (source_id, source_name): (Uuid, Arc<str>),
-) -> Wanted {
-    match (kind, &settings.dead_letter_topic) {
-        (RoleKind::Dlq, Some(topic)) => Wanted::Named(topic.clone()),
-        _ => Wanted::Role(Role { source_id, kind, group: Some(group), source_name }.into()),
     }
 }
 
