@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::*;
+use crate::base::role::{Role, RoleKind};
 use crate::catalog::codec::{STARTS, fence};
 use crate::catalog::{Configs, NewPartitions, NewTopic, TopicKey};
 use crate::store::meta::MemoryMeta;
@@ -155,6 +156,36 @@ fn partitions_that_cannot_be_opened_are_not_created() {
     assert_eq!(codes(outcomes), [None, None]);
     stop(worker).unwrap();
     assert_eq!(Store::open(meta, 1).unwrap().catalog().partition_count(), 4);
+}
+
+#[test]
+fn a_topic_and_its_followers_get_partitions_together_or_not_at_all() {
+    let (meta, host) = (memory(), ListHost::default());
+    let worker = start(&meta, &host);
+    wait(worker.0.submit(vec![create("a", 1)])).unwrap();
+    let source = worker.0.catalog().topic("a").unwrap().id;
+    let role = Arc::new(Role::of(RoleKind::Retry, "g", "a", source));
+    let follower =
+        NewTopic { role: Some(role), ..NewTopic::with_defaults("b", Uuid::from_u128(9)) };
+    let partitions = || {
+        let catalog = worker.0.catalog();
+        ["a", "b"].map(|name| catalog.topic(name).map_or(0, |topic| topic.partitions))
+    };
+    // In one round the follower is made with one partition and grows to two with its source.
+    let commands = vec![Command::CreateTopic(follower), grow("a", 2)];
+    assert_eq!(codes(wait(worker.0.submit(commands)).unwrap()), [None, None]);
+    assert_eq!(partitions(), [2, 2]);
+    let expected = [("a", 0), ("a", 1), ("b", 0), ("b", 1)];
+    assert_eq!(served(&host), expected.map(|(name, partition)| (name.to_owned(), partition)));
+
+    host.disk_full.store(true, Ordering::SeqCst);
+    let storage = Some(Code::KafkaStorageError);
+    assert_eq!(codes(wait(worker.0.submit(vec![grow("a", 5)])).unwrap()), [storage]);
+    assert_eq!(partitions(), [2, 2]);
+    host.disk_full.store(false, Ordering::SeqCst);
+    assert_eq!(codes(wait(worker.0.submit(vec![grow("a", 3)])).unwrap()), [None]);
+    assert_eq!(partitions(), [3, 3]);
+    stop(worker).unwrap();
 }
 
 #[test]

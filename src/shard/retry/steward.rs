@@ -114,3 +114,133 @@ fn reading(catalog: &Catalog, kind: RoleKind, split: names::Split<'_>) -> Option
         source_name: Arc::clone(&source.name),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::base::env::scripted::{ScriptedClock, env};
+    use crate::catalog::{Policy, TopicKey};
+    use crate::shard::metadata::{Opening, PartitionHost, Store};
+    use crate::store::meta::MemoryMeta;
+
+    /// Has room for everything.
+    struct Roomy;
+
+    impl PartitionHost for Roomy {
+        fn open(&self, _: &Catalog, openings: &[Opening]) -> Vec<Result<(), Fault>> {
+            openings.iter().map(|_| Ok(())).collect()
+        }
+
+        fn remove(&self, _: &Topic) -> Result<(), Fault> {
+            Ok(())
+        }
+
+        fn forget(&self, _: &[Arc<Topic>]) {}
+
+        fn configure(&self, _: &Catalog, _: &Topic) {}
+
+        fn reconfigure(&self, _: &Catalog) {}
+    }
+
+    fn steward() -> Steward {
+        let store = Store::open(Arc::new(MemoryMeta::new()), 1).expect("an empty store");
+        let policy = Policy {
+            default_partitions: 1,
+            default_replication_factor: 1,
+            max_topic_partitions: 100,
+            max_partitions: 1000,
+            check_topic_configs: Arc::new(|_| Ok(())),
+            check_group_configs: Arc::new(|_| Ok(())),
+        };
+        let (metadata, _) = Metadata::start(store, policy, Roomy, |_| {}).expect("a thread");
+        Steward::new(env(ScriptedClock::at(0), 7), metadata, Arc::default())
+    }
+
+    fn wait<T>(future: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.expect("a runtime").block_on(future)
+    }
+
+    fn create(steward: &Steward, name: &str, partitions: i32) -> Uuid {
+        let id = steward.env.random_uuid();
+        let new = NewTopic { partitions, ..NewTopic::with_defaults(name, id) };
+        let pending = steward.metadata.submit(vec![Command::CreateTopic(new)]);
+        wait(pending.wait()).expect("the worker runs").remove(0).expect("a fresh topic");
+        id
+    }
+
+    fn retries(group: &str, source: &str, id: Uuid) -> Arc<Role> {
+        Arc::new(Role::of(RoleKind::Retry, group, source, id))
+    }
+
+    #[test]
+    fn a_role_has_one_topic_however_many_ask_for_it_at_once() {
+        let steward = steward();
+        let role = retries("g", "orders", create(&steward, "orders", 3));
+        let ask = || steward.ensure(&role);
+        let (one, two, three) = wait(async { tokio::join!(ask(), ask(), ask()) });
+        let one = one.expect("made");
+        assert_eq!((&*one.name, one.partitions), ("retry.g.orders", 3));
+        for other in [two, three, wait(ask())] {
+            assert_eq!(other.expect("found").id, one.id);
+        }
+        assert_eq!(steward.metadata.catalog().topics().len(), 2);
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_left_to_who_has_it() {
+        let steward = steward();
+        let role = retries("g", "orders", create(&steward, "orders", 3));
+        create(&steward, "retry.g.orders", 1);
+        let made = wait(steward.ensure(&role)).expect("made");
+        assert_eq!(
+            made.name,
+            names::candidates(RoleKind::Retry, Some("g"), "orders")[1].as_str().into()
+        );
+        // Kafka's own rule: names that differ in dots and underscores alone collide.
+        create(&steward, "retry_h.orders", 1);
+        let role = retries("h", "orders", role.source_id);
+        assert!(wait(steward.ensure(&role)).expect("made").name.starts_with("retry.h.orders-"));
+    }
+
+    #[test]
+    fn the_retries_of_an_old_topic_are_not_those_of_its_successor() {
+        let steward = steward();
+        let old = retries("g", "orders", create(&steward, "orders", 3));
+        let first = wait(steward.ensure(&old)).expect("made");
+        let delete = Command::DeleteTopic(TopicKey::Name("orders".to_owned()));
+        wait(steward.metadata.submit(vec![delete]).wait()).expect("the worker runs");
+        let new = retries("g", "orders", create(&steward, "orders", 5));
+        let second = wait(steward.ensure(&new)).expect("made");
+        assert_ne!(second.name, first.name);
+        assert_eq!((second.partitions, steward.find(&old).map(|t| t.partitions)), (5, Some(3)));
+    }
+
+    #[test]
+    fn a_name_asks_for_a_role_if_it_has_one_reading() {
+        let steward = steward();
+        create(&steward, GROUPS_TOPIC, 1);
+        let orders = create(&steward, "orders", 3);
+        assert_eq!(steward.meant("retry.g.orders"), Some(retries("g", "orders", orders)));
+        let dead = steward.meant("dlq.orders").expect("without a group");
+        assert_eq!((dead.kind, &dead.group, dead.source_id), (RoleKind::Dlq, &None, orders));
+        for none in ["orders", "retry.orders", "retry.g.payments", "dlq.g.__consumer_offsets"] {
+            assert_eq!(steward.meant(none), None, "{none}");
+        }
+        let eu = create(&steward, "eu.orders", 1);
+        assert_eq!(steward.meant("retry.g.eu.orders"), None, "group 'g' or group 'g.eu'");
+        let mut pen = steward.roster.pen(0);
+        pen.add(&"g".into());
+        pen.serve();
+        assert_eq!(steward.meant("retry.g.eu.orders"), Some(retries("g", "eu.orders", eu)));
+        pen.add(&"g.eu".into());
+        assert_eq!(steward.meant("retry.g.eu.orders"), None, "both groups are there");
+        let role = steward.meant("retry.g.orders").expect("one reading");
+        wait(steward.ensure(&role)).expect("made");
+        // No retries of retries: it can only be an oddly named group's.
+        let odd = retries("x.retry.g", "orders", orders);
+        assert_eq!(steward.meant("retry.x.retry.g.orders"), Some(odd));
+    }
+}
