@@ -265,25 +265,36 @@ fn note_beginnings(groups: &mut GroupMap, cx: &Cx<'_>, id: &str, found: &ByTopic
 }
 
 /// Moves a committed offset that is still where the operator saw it, of a group without members.
+/// It may be one that the group never committed: the beginning of its retry topic.
 fn move_on(groups: &mut GroupMap, cx: &mut Cx<'_>, request: Move) -> Result<Moved, Code> {
-    let group = groups.get(&request.group).ok_or(Code::GroupIdNotFound)?;
-    let Some(value) = group.offsets.get(&request.topic, request.partition) else {
+    let Move { group: id, topic, partition, from, to } = request;
+    let group = groups.get(&id);
+    let info = cx.moment.cluster.topic(&topic);
+    let Some(info) = info.filter(|info| exists(info, partition)) else {
         return Ok(Moved::Elsewhere);
     };
-    if value.offset != request.from {
+    let value = group.and_then(|group| group.offsets.get(&topic, partition));
+    let given = || retries::given(Some(&info), &id, partition).map(|given| given.offset);
+    let offset = value.map(|value| value.offset).or_else(given);
+    if offset.is_none() && group.is_none() {
+        return Err(Code::GroupIdNotFound);
+    }
+    if offset != Some(from) {
         return Ok(Moved::Elsewhere);
     }
-    if !rules::is_empty(group) {
+    if group.is_some_and(|group| !rules::is_empty(group)) {
         return Ok(Moved::NotYet);
     }
     let value = OffsetValue {
-        offset: request.to,
+        offset: to,
         leader_epoch: -1,
+        topic_id: info.id,
+        metadata: "".into(),
         committed_ms: cx.moment.wall_ms,
-        ..value.clone()
+        expires_ms: None,
     };
-    let (group, topic, partition) = (Arc::clone(&group.id), request.topic, request.partition);
-    cx.store(groups, Record::Offset(OffsetRecord { group, topic, partition, value: Some(value) }));
+    let record = OffsetRecord { group: id.into(), topic, partition, value: Some(value) };
+    cx.store(groups, Record::Offset(record));
     Ok(Moved::Done)
 }
 

@@ -725,6 +725,25 @@ fn an_offset_moves_on_once_its_group_is_empty_and_only_from_where_it_was_seen() 
 }
 
 #[test]
+fn a_group_moves_on_from_the_beginning_of_its_retry_topic_though_it_never_committed_that() {
+    let mut kit = kit();
+    kit.cluster.set_retry_topic("retry.g.orders", 1, "g", "orders");
+    let move_on = |kit: &mut Kit, topic: &str, from: i64| {
+        let (group, topic) = ("g".to_owned(), Arc::from(topic));
+        match ask(kit, Command::Move(Move { group, topic, partition: 0, from, to: from + 1 })) {
+            Reply::Move(moved) => moved,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(move_on(&mut kit, "orders", 0), Err(Code::GroupIdNotFound));
+    assert_eq!(move_on(&mut kit, "retry.g.orders", 0), Ok(Moved::Done));
+    assert_eq!(move_on(&mut kit, "orders", 0), Ok(Moved::Elsewhere));
+    assert_eq!(move_on(&mut kit, "nothing", 0), Ok(Moved::Elsewhere));
+    kit.failover();
+    assert_eq!(offsets(&mut kit, "g"), ["retry.g.orders-0=1"]);
+}
+
+#[test]
 fn a_group_begins_its_retry_topic_at_the_beginning() {
     let mut kit = kit();
     kit.cluster.set_retry_topic("retry.g.orders", 2, "g", "orders");
