@@ -55,13 +55,14 @@ impl Caretakers {
             metadata,
             steward,
             meta: Arc::clone(&storage.meta),
-            most_inflated_bytes,
+            defaults: storage.defaults.clone(),
         };
+        let defaults = storage.defaults.clone();
         let start = move || {
             let redrives = Redrives::start(of_jobs)?;
             let skips = Skips::start(of_skips)?;
             let redriven = redrives.redriven();
-            let letters = DeadLetters::new(topics, served, redriven, most_inflated_bytes);
+            let letters = DeadLetters::new(topics, served, redriven, defaults);
             Ok(Self { redrives, skips, letters })
         };
         tokio::task::spawn_blocking(start).await.unwrap_or_else(|e| Err(io::Error::other(e)))

@@ -28,9 +28,9 @@ pub enum Refusal {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DeadTopic {
     pub topic: String,
-    /// The group whose failures it holds; null if no group had a part in them.
+    /// The group whose failures it holds; null if no group had a part in them, or several.
     pub group: Option<String>,
-    /// The topic whose records it holds.
+    /// The topic whose records it holds; null if there may be several.
     pub source: Option<String>,
     /// Where a redrive puts them by default, if it is there.
     pub retry_topic: Option<String>,

@@ -91,6 +91,11 @@ pub fn until(broker: &Broker, id: &str, is_true: impl Fn(&Value) -> bool) -> Val
     panic!("job {id} never got there: {}", get(broker, &format!("/api/v1/redrives/{id}")));
 }
 
+/// A number that a job tells.
+pub fn count(job: &Value, what: &str) -> u64 {
+    job[what].as_u64().unwrap_or_else(|| panic!("{what} in {job}"))
+}
+
 pub fn is_over(job: &Value) -> bool {
     ["done", "failed", "cancelled"].iter().any(|state| job["state"] == *state)
 }

@@ -6,6 +6,7 @@ mod poison;
 #[allow(dead_code, reason = "delays are of other tests")]
 #[path = "../delay/kit.rs"]
 mod records;
+mod round;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -13,9 +14,9 @@ use std::path::Path;
 
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::{DeleteTopicsRequest, TopicName};
-use kit::{begin, dlq, get, is_over, json, letter, of_role, until, values};
+use kit::{begin, count, dlq, get, is_over, json, letter, of_role, until, values};
 use records::{Given, Reader, latest, produce};
-use serde_json::{Value, json};
+use serde_json::json;
 use support::broker::Broker;
 use support::client::Client;
 use support::topics::{create, create_with, name};
@@ -55,10 +56,6 @@ impl Scene {
 
 fn start(scratch: &Path) -> Broker {
     Broker::start_with(scratch, &["group.initial.rebalance.delay.ms=0"])
-}
-
-fn count(job: &Value, what: &str) -> u64 {
-    job[what].as_u64().unwrap_or_else(|| panic!("{what} in {job}"))
 }
 
 #[test]

@@ -18,7 +18,7 @@ mod tests;
 use serde::{Deserialize, Serialize};
 
 use crate::base::ids::Uuid;
-use crate::wire::records::Record;
+use crate::wire::records::{Header, Record};
 use filter::Filter;
 use provenance::Provenance;
 
@@ -99,12 +99,19 @@ impl Plan {
             Verdict::Filtered
         } else if is_redriven && !self.again {
             Verdict::Redriven
-        } else if provenance.redrive_count >= self.redrive_limit {
+        } else if provenance.redrive_count >= self.redrive_limit || is_hollow(record) {
             Verdict::Parked
         } else {
             Verdict::Copy
         }
     }
+}
+
+/// Whether a dead letter has its story alone: its record was gone or too large, or its group keeps
+/// none.
+fn is_hollow(record: &Record<'_>) -> bool {
+    let is_story = |header: Header<'_>| header.key.starts_with(provenance::PREFIX.as_bytes());
+    record.key.is_none() && record.value.is_none() && record.headers.iter().all(is_story)
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,7 +176,7 @@ pub struct Counts {
     pub known: u64,
     /// Not meant by the filter.
     pub filtered: u64,
-    /// Left by the limit of redrives.
+    /// Left where they are: put back too often, or without a record to put back.
     pub parked: u64,
     /// Put back by an earlier job.
     pub redriven: u64,

@@ -122,6 +122,20 @@ fn what_was_redriven_too_often_is_parked() {
 }
 
 #[test]
+fn a_letter_without_its_record_is_parked() {
+    let mut builder = BatchBuilder::new(Codec::None, None);
+    let story = Header { key: b"__dlq.errors.reason", value: Some(b"source-gone") };
+    let own = Header { key: b"trace", value: None };
+    builder.push(NOW_MS, None, None, [story].into_iter());
+    builder.push(NOW_MS, None, None, [story, own].into_iter());
+    builder.push(NOW_MS, Some(b"k"), None, [story].into_iter());
+    let batch = builder.build().unwrap();
+    let records = Records::new(&batch[HEADER_BYTES..], 3);
+    let verdicts = records.map(|record| plan().judge(0, NOW_MS, &record.unwrap(), false));
+    assert_eq!(verdicts.collect::<Vec<_>>(), [Verdict::Parked, Verdict::Copy, Verdict::Copy]);
+}
+
+#[test]
 fn what_an_earlier_job_put_back_is_passed_over_unless_it_is_meant_again() {
     let judged = |again: bool, headers: &[(&str, &str)]| {
         let plan = Plan { again, ..plan() };

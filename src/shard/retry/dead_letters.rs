@@ -3,6 +3,7 @@
 //! Records are counted by the headers of their batches, once: what was counted is remembered for
 //! as long as nothing is deleted below it. One look reads a bounded part; the next goes on.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
@@ -15,6 +16,7 @@ use crate::catalog::{Topic, is_internal};
 use crate::retry::redrive::provenance::Provenance;
 use crate::retry::redriven::Redriven;
 use crate::retry::view::{DeadTopic, Letter, MOST_LISTED, Page, PageAsk, Refusal};
+use crate::shard::host::Defaults;
 use crate::shard::metadata::Metadata;
 use crate::shard::registry::{Partition, Registry};
 
@@ -49,8 +51,7 @@ pub struct DeadLetters {
     registry: Arc<Registry>,
     redriven: Arc<RwLock<Redriven>>,
     counted: Mutex<FxHashMap<TopicPartition, Counted>>,
-    /// What a compressed batch may become when it is read.
-    most_inflated_bytes: usize,
+    defaults: Defaults,
 }
 
 impl DeadLetters {
@@ -59,10 +60,10 @@ impl DeadLetters {
         metadata: Arc<Metadata>,
         registry: Arc<Registry>,
         redriven: Arc<RwLock<Redriven>>,
-        most_inflated_bytes: usize,
+        defaults: Defaults,
     ) -> Arc<Self> {
         let counted = Mutex::default();
-        Arc::new(Self { metadata, registry, redriven, counted, most_inflated_bytes })
+        Arc::new(Self { metadata, registry, redriven, counted, defaults })
     }
 
     /// All dead-letter topics by name. Blocks on the disk.
@@ -74,14 +75,24 @@ impl DeadLetters {
         let known: rustc_hash::FxHashSet<_> = all.iter().map(|partition| partition.tp).collect();
         self.counted.lock().retain(|tp, _| known.contains(tp));
         let mut room = MOST_COUNTED_BYTES;
-        topics.into_iter().map(|(topic, role)| self.summary(&topic, &role, &mut room)).collect()
+        topics
+            .into_iter()
+            .map(|(topic, role)| self.summary(&topic, role.as_deref(), &mut room))
+            .collect()
     }
 
-    fn topics(&self) -> Vec<(Arc<Topic>, Arc<Role>)> {
+    /// Topics with the role, and those that configs name for dead letters of several topics.
+    fn topics(&self) -> Vec<(Arc<Topic>, Option<Arc<Role>>)> {
         let catalog = self.metadata.catalog();
+        // No group is called nothing: what all groups have that say nothing themselves.
+        let groups = catalog.configured_groups().chain([""]);
+        let named =
+            groups.filter_map(|group| self.defaults.retries(&catalog, group).dead_letter_topic);
+        let named: BTreeSet<String> = named.collect();
         let dead = |topic: &Arc<Topic>| {
-            let role = topic.role.clone().filter(|role| role.kind == RoleKind::Dlq)?;
-            Some((Arc::clone(topic), role))
+            let role = topic.role.clone().filter(|role| role.kind == RoleKind::Dlq);
+            let is_meant = role.is_some() || named.contains(&*topic.name);
+            is_meant.then(|| (Arc::clone(topic), role))
         };
         catalog.topics().filter_map(dead).collect()
     }
@@ -91,7 +102,7 @@ impl DeadLetters {
         (0..count).filter_map(served).collect()
     }
 
-    fn summary(&self, topic: &Topic, role: &Role, room: &mut usize) -> DeadTopic {
+    fn summary(&self, topic: &Topic, role: Option<&Role>, room: &mut usize) -> DeadTopic {
         let (mut records, mut redriven) = (Some(0), 0);
         let (mut bytes, mut oldest_ms) = (0, None);
         for partition in self.partitions(topic.id, topic.partitions) {
@@ -102,13 +113,15 @@ impl DeadLetters {
             let is_all = counted.next >= partition.view.high_watermark();
             records = records.filter(|_| is_all).map(|sum| sum + counted.records);
         }
-        let retry = Role { kind: RoleKind::Retry, ..role.clone() };
-        let retry = role.group.is_some().then(|| self.metadata.catalog().of_role(&retry).cloned());
+        let retry = role.filter(|role| role.group.is_some()).and_then(|role| {
+            let retry = Role { kind: RoleKind::Retry, ..role.clone() };
+            self.metadata.catalog().of_role(&retry).map(|topic| topic.name.to_string())
+        });
         DeadTopic {
             topic: topic.name.to_string(),
-            group: role.group.as_deref().map(str::to_owned),
-            source: Some(role.source_name.to_string()),
-            retry_topic: retry.flatten().map(|topic| topic.name.to_string()),
+            group: role.and_then(|role| role.group.as_deref()).map(str::to_owned),
+            source: role.map(|role| role.source_name.to_string()),
+            retry_topic: retry,
             partitions: topic.partitions,
             records,
             waiting: records.map(|records: u64| records.saturating_sub(redriven)),
@@ -148,7 +161,7 @@ impl DeadLetters {
         }
         counted.oldest = None;
         while counted.searched < view.high_watermark() && *room > 0 && counted.oldest.is_none() {
-            let most = self.most_inflated_bytes;
+            let most = self.defaults.max_decompressed_bytes;
             let read = Stretch::read(view, counted.searched, None, READ_BYTES, most);
             let Ok(stretch) = read else { break };
             let look = stretch.for_each(|placed| {
@@ -174,7 +187,7 @@ impl DeadLetters {
         let found = found.ok_or_else(|| Refusal::NotFound(format!("there is no topic {topic}")))?;
         let mut search = Search::new(ask, &self.redriven);
         for partition in self.partitions(found.id, found.partitions) {
-            let searched = search.partition(&partition, self.most_inflated_bytes);
+            let searched = search.partition(&partition, self.defaults.max_decompressed_bytes);
             searched.map_err(|error| {
                 Refusal::Unavailable(format!("{topic}-{}: {error}", partition.tp.partition))
             })?;

@@ -15,23 +15,25 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::copy::{CopySet, NewCopy};
+use super::failed::{Cause, Failed};
+use super::nack::{Wanted, source, wanted};
 use super::reader::Stretch;
 use super::steward::Steward;
 use crate::base::env::Env;
 use crate::base::fault::{Code, Fault};
 use crate::base::ids::TopicPartition;
-use crate::base::role::{Role, RoleKind};
+use crate::base::role::RoleKind;
 use crate::catalog::Topic;
 use crate::coord::group::offsets::{Command, Fetch, Move, Moved, Reply};
 use crate::coord::group::{self, GROUPS_TOPIC};
 use crate::coord::partition::partition_of;
 use crate::delay::command::Due;
 use crate::delay::copies::{Maker, Origin};
-use crate::retry::letter::{self, Death, Place, Story};
 use crate::retry::moves::{self, PendingMove};
 use crate::retry::policy::Reason;
 use crate::retry::view::{Refusal, Skipped};
 use crate::shard::Shards;
+use crate::shard::host::Defaults;
 use crate::shard::metadata::Metadata;
 use crate::shard::registry::Partition;
 use crate::store::{Meta, MetaWrite};
@@ -47,8 +49,7 @@ pub struct SkipDeps {
     pub metadata: Arc<Metadata>,
     pub steward: Arc<Steward>,
     pub meta: Arc<dyn Meta>,
-    /// What a compressed batch may become when it is read.
-    pub most_inflated_bytes: usize,
+    pub defaults: Defaults,
 }
 
 /// Takes records out of groups' ways.
@@ -115,14 +116,14 @@ impl Skips {
         let topic = found.ok_or_else(no_topic)?;
         let tp = TopicPartition::new(topic.id, partition);
         let served = self.deps.shards.registry().get(tp).ok_or_else(no_topic)?;
-        let dead = dead_role(&topic, group)?;
+        check_fails(&topic, group)?;
         let committed = self.committed(group, &topic.name, partition).await?;
         let found = self.read(served, committed).await?.ok_or_else(|| {
             let name = &topic.name;
             Refusal::Conflict(format!("group '{group}' has read all of {name}-{partition}"))
         })?;
         let offset = found.offset;
-        let dead_letter_topic = self.bury(group, &topic, tp, found, dead).await?;
+        let dead_letter_topic = self.bury(group, &topic, tp, found).await?;
         let pending = PendingMove {
             group: group.to_owned(),
             topic: topic.name.to_string(),
@@ -165,7 +166,7 @@ impl Skips {
 
     /// The first visible record from an offset on.
     async fn read(&self, from: Arc<Partition>, offset: i64) -> Result<Option<Found>, Refusal> {
-        let most_bytes = self.deps.most_inflated_bytes;
+        let most_bytes = self.deps.defaults.max_decompressed_bytes;
         let read = tokio::task::spawn_blocking(move || {
             let mut found = None;
             let stretch = Stretch::read(&from.view, offset, None, 1, most_bytes)?;
@@ -191,20 +192,33 @@ impl Skips {
         topic: &Topic,
         tp: TopicPartition,
         found: Found,
-        role: Role,
     ) -> Result<String, Refusal> {
-        let retry = Role { kind: RoleKind::Retry, ..role.clone() };
-        let dead =
-            self.deps.steward.ensure(&Arc::new(role)).await.map_err(|fault| later(&fault))?;
-        let retry = self.deps.metadata.catalog().of_role(&retry).map(|topic| topic.id);
-        let Found { offset, mut record } = found;
-        record.headers = self.story(group, topic, tp, offset, &record);
-        let origin = Origin { maker: Maker::Nack(group.into()), tp, offset };
-        let copies = vec![NewCopy { origin, due: Due::After(0), plain: true, record }];
+        let maker: Arc<str> = group.into();
+        let (dead, retry, settings) = {
+            let catalog = self.deps.metadata.catalog();
+            let settings = self.deps.defaults.retries(&catalog, group);
+            let role = |kind| wanted(kind, Arc::clone(&maker), &settings, source(topic));
+            let retry = role(RoleKind::Retry).find(&catalog).cloned();
+            (role(RoleKind::Dlq), retry, settings)
+        };
+        let dead = self.ensure(dead).await?;
+        let Found { offset, record } = found;
+        let cause = Cause {
+            reason: Reason::Admin,
+            group: Some(group),
+            message: None,
+            exception_class: None,
+            deliveries: 1,
+            now_ms: self.deps.env.wall_ms(),
+        };
+        let failed = Failed::at(topic, tp.partition, offset, Some(record));
+        let record = failed.into_letter(&cause, settings.dead_letter_has_record);
+        let place = |topic: &Topic| TopicPartition::new(topic.id, tp.partition % topic.partitions);
+        let origin = Origin { maker: Maker::Nack(maker), tp, offset };
         let set = CopySet {
-            dest: TopicPartition::new(dead.id, tp.partition),
-            also: retry.map(|id| TopicPartition::new(id, tp.partition)),
-            copies,
+            dest: place(&dead),
+            also: retry.as_deref().map(place),
+            copies: vec![NewCopy { origin, due: Due::After(0), plain: true, record }],
         };
         let made = self.deps.shards.copy(set).await;
         let made = made.unwrap_or_else(|_| Err(Code::KafkaStorageError.into()));
@@ -212,35 +226,16 @@ impl Skips {
         Ok(dead.name.to_string())
     }
 
-    /// The headers of the dead letter.
-    fn story(
-        &self,
-        group: &str,
-        topic: &Topic,
-        tp: TopicPartition,
-        offset: i64,
-        record: &OwnedRecord,
-    ) -> Vec<crate::wire::owned::OwnedHeader> {
-        let story = match topic.role {
-            Some(_) => Story::of_retry(&record.headers),
-            None => Story::of_source(&record.headers),
-        };
-        let here = Place { topic: topic.name.to_string(), partition: tp.partition, offset };
-        let origin = story.origin.unwrap_or(here);
-        let now_ms = self.deps.env.wall_ms();
-        let death = Death {
-            reason: Reason::Admin,
-            origin: &origin,
-            group: Some(group),
-            deliveries: story.attempts.saturating_add(1),
-            message: None,
-            exception_class: None,
-            now_ms,
-            first_failed_ms: story.first_failed_ms.unwrap_or(now_ms),
-            original_timestamp_ms: Some(story.original_timestamp_ms.unwrap_or(record.timestamp_ms)),
-            redrives: story.redrives,
-        };
-        letter::dead(&record.headers, &death)
+    async fn ensure(&self, dead: Wanted) -> Result<Arc<Topic>, Refusal> {
+        match dead {
+            Wanted::Role(role) => {
+                self.deps.steward.ensure(&role).await.map_err(|fault| later(&fault))
+            }
+            Wanted::Named(name) => {
+                let found = self.deps.metadata.catalog().topic(&name).cloned();
+                found.ok_or_else(|| Refusal::Conflict(format!("create topic {name} first")))
+            }
+        }
     }
 
     /// Moves at once, or stores the move for later: true if it is made.
@@ -322,17 +317,13 @@ impl Skips {
     }
 }
 
-/// Where a group's dead letters of a topic's records go.
-fn dead_role(topic: &Topic, group: &str) -> Result<Role, Refusal> {
-    match &topic.role {
-        None => Ok(Role::of(RoleKind::Dlq, group, &topic.name, topic.id)),
-        Some(role) if role.retries_of().is_some_and(|of| **of == *group) => {
-            Ok(Role { kind: RoleKind::Dlq, ..(**role).clone() })
-        }
-        Some(_) => {
-            Err(Refusal::Bad(format!("records of {} do not become dead letters", topic.name)))
-        }
+/// Whether the group's failures on a topic's records become dead letters.
+fn check_fails(topic: &Topic, group: &str) -> Result<(), Refusal> {
+    let Some(role) = &topic.role else { return Ok(()) };
+    if role.retries_of().is_some_and(|of| **of == *group) {
+        return Ok(());
     }
+    Err(Refusal::Bad(format!("records of {} do not become dead letters", topic.name)))
 }
 
 fn later(fault: &Fault) -> Refusal {
