@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::copy::{CopySet, NewCopy};
 use super::failed::{Cause, Failed};
-use super::nack::{Wanted, source, wanted};
+use super::place::Wanted;
 use super::reader::Stretch;
 use super::steward::Steward;
 use crate::base::env::Env;
@@ -197,11 +197,12 @@ impl Skips {
         let (dead, retry, settings) = {
             let catalog = self.deps.metadata.catalog();
             let settings = self.deps.defaults.retries(&catalog, group);
-            let role = |kind| wanted(kind, Arc::clone(&maker), &settings, source(topic));
-            let retry = role(RoleKind::Retry).find(&catalog).cloned();
-            (role(RoleKind::Dlq), retry, settings)
+            let of = |kind| Wanted::of(kind, Some(&maker), &settings, topic);
+            let retry = of(RoleKind::Retry).find(&catalog).cloned();
+            (of(RoleKind::Dlq), retry, settings)
         };
-        let dead = self.ensure(dead).await?;
+        let SkipDeps { env, metadata, steward, .. } = &self.deps;
+        let dead = dead.ensure(env, metadata, steward).await.map_err(|fault| later(&fault))?;
         let Found { offset, record } = found;
         let cause = Cause {
             reason: Reason::Admin,
@@ -224,18 +225,6 @@ impl Skips {
         let made = made.unwrap_or_else(|_| Err(Code::KafkaStorageError.into()));
         made.map_err(|fault| later(&fault))?;
         Ok(dead.name.to_string())
-    }
-
-    async fn ensure(&self, dead: Wanted) -> Result<Arc<Topic>, Refusal> {
-        match dead {
-            Wanted::Role(role) => {
-                self.deps.steward.ensure(&role).await.map_err(|fault| later(&fault))
-            }
-            Wanted::Named(name) => {
-                let found = self.deps.metadata.catalog().topic(&name).cloned();
-                found.ok_or_else(|| Refusal::Conflict(format!("create topic {name} first")))
-            }
-        }
     }
 
     /// Moves at once, or stores the move for later: true if it is made.
