@@ -229,6 +229,7 @@ impl Rig {
             bulk_bytes,
             bulk_segments: self.options.bulk_segments,
             checkpoint_percent: self.options.checkpoint_percent,
+            light_checkpoint_percent: self.options.checkpoint_percent,
             ..CommitterSettings::default()
         };
         let bell = Bell::default();

@@ -82,6 +82,12 @@ impl SyncWork {
             && self.replace.is_empty()
     }
 
+    /// Files and directories in it.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.files.len() + self.paths.len() + self.dirs.len() + self.replace.len()
+    }
+
     /// Adds the work of another log, or newer work of the same.
     pub fn merge(&mut self, other: Self) {
         self.files.extend(other.files);

@@ -5,9 +5,9 @@
 //! (2) collect from every shard what changed, which comes after those completions in its
 //! mailbox, (3) sync, (4) write the checkpoint, (5) release the log up to the commit noted.
 //!
-//! Checkpoints come early and often (when a quarter of the log is used), so that each has little
-//! to sync and the log never fills: a prototype that waited for a full log stalled commits for
-//! 112 ms. A failed sync is final, as everywhere.
+//! Checkpoints come early and often (when a sixteenth of the log is used, or a quarter where there
+//! are many files to sync), so that each has little to write and the log never fills: a prototype
+//! that waited for a full log stalled commits for 112 ms. A failed sync is final, as everywhere.
 
 pub mod syncing;
 use std::collections::BTreeMap;
@@ -145,6 +145,7 @@ impl<S: Sources, C: Completion> Checkpointer<S, C> {
         // What is owed goes first: newer text for the same file comes to lie over it.
         let mut work = SyncWork::owing(std::mem::take(&mut self.owed));
         work.merge(dirty);
+        self.commits.note_checkpoint(work.count() <= syncing::EACH_MOST);
         self.owed = self.syncing.run(work).map_err(CheckpointFailed::Sync)?;
         crash_point::pass("checkpoint-synced");
         for partition in changed {

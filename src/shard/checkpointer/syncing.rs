@@ -1,5 +1,8 @@
-//! How a checkpoint's many syncs are done: a few files side by side, many by one sync of the whole
-//! file system.
+//! How a checkpoint's many syncs are done: a few files one after the other, many by one sync of the
+//! whole file system.
+//!
+//! Nobody waits for a checkpoint, but commits wait behind what it writes: a dozen files side by side
+//! fill the disk's queue, and the commit log's next write is as late as all of them.
 //!
 //! Measured with 1,000 files of 10 KB each: 2.9 s one by one, 45 ms by 32 threads, 61 ms by one
 //! sync of the volume, which needs no threads and a fraction of the processor. It also writes what
@@ -16,8 +19,8 @@ use crate::store::{File, Files, OpenMode};
 
 /// Threads that sync side by side where the volume cannot be synced as a whole.
 const THREADS: usize = 32;
-/// Targets that are synced each for itself.
-const EACH_MOST: usize = 16;
+/// Targets that are synced one after the other.
+pub(super) const EACH_MOST: usize = 64;
 
 /// The syncs of one data directory.
 pub struct Syncing {
@@ -42,9 +45,10 @@ impl Syncing {
     }
 
     fn sync(&self, targets: Vec<Target>) -> io::Result<()> {
-        if targets.len() > EACH_MOST
-            && let Some(volume) = &self.volume
-        {
+        if targets.len() <= EACH_MOST {
+            return targets.iter().try_for_each(|target| target.sync(&*self.files));
+        }
+        if let Some(volume) = &self.volume {
             match volume.sync_volume() {
                 Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
                 synced => return synced,

@@ -80,6 +80,9 @@ pub struct CommitterSettings {
     /// How full the commit log may be before a checkpoint is asked for. Early, so that it never
     /// fills while the segments are synced.
     pub checkpoint_percent: u64,
+    /// The same as long as checkpoints have few files to sync: those cost little, and what one
+    /// writes at once is what commits wait behind meanwhile.
+    pub light_checkpoint_percent: u64,
 }
 
 impl Default for CommitterSettings {
@@ -90,6 +93,7 @@ impl Default for CommitterSettings {
             bulk_bytes: 256 << 10,
             bulk_segments: 4,
             checkpoint_percent: 25,
+            light_checkpoint_percent: 6,
         }
     }
 }
@@ -172,7 +176,10 @@ impl<C: Completion> Committer<C> {
             Ok(count) => {
                 self.stats.write_seconds.record_time(self.env.monotonic() - begun);
                 self.complete(count);
-                self.press(self.settings.checkpoint_percent);
+                self.press(match self.queue.checkpoints_are_light() {
+                    true => self.settings.light_checkpoint_percent,
+                    false => self.settings.checkpoint_percent,
+                });
                 Step::Committed
             }
             Err(CommitError::Full) => {

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -24,6 +24,7 @@ pub(super) struct Queue<C> {
     run: u64,
     settled: AtomicU64,
     released: AtomicU64,
+    light_checkpoints: AtomicBool,
     ring_used_bytes: AtomicU64,
     ring_max_bytes: u64,
 }
@@ -49,6 +50,7 @@ impl<C: Completion> Queue<C> {
             run: last.run,
             settled: AtomicU64::new(last.sequence),
             released: AtomicU64::new(last.sequence),
+            light_checkpoints: AtomicBool::new(true),
             ring_used_bytes: AtomicU64::new(0),
             ring_max_bytes,
         }
@@ -91,6 +93,10 @@ impl<C: Completion> Queue<C> {
         if was_full && state.bytes < self.bound_bytes {
             self.room.notify_all();
         }
+    }
+
+    pub(super) fn checkpoints_are_light(&self) -> bool {
+        self.light_checkpoints.load(Ordering::Relaxed)
     }
 
     pub(super) fn released(&self) -> u64 {
@@ -193,6 +199,11 @@ impl<C: Completion> CommitterHandle<C> {
         self.queue.released.fetch_max(sequence, Ordering::Release);
         drop(state);
         self.queue.work.notify_one();
+    }
+
+    /// Whether a checkpoint has few files to sync, as far as the last one tells.
+    pub fn note_checkpoint(&self, is_light: bool) {
+        self.queue.light_checkpoints.store(is_light, Ordering::Relaxed);
     }
 
     /// Bytes of the commit log that wait for a release, and the most there may be.

@@ -235,6 +235,28 @@ fn a_full_log_waits_for_a_release() {
 }
 
 #[test]
+fn a_checkpoint_that_costs_much_is_asked_for_later() {
+    for (is_light, commits) in [(true, 1), (false, 3)] {
+        let mut rig = Rig::new(CommitterSettings {
+            commit_bytes: 1,
+            light_checkpoint_percent: 1,
+            checkpoint_percent: 50,
+            ..Default::default()
+        });
+        rig.handle.note_checkpoint(is_light);
+        for offset in 0..4 {
+            rig.submit(vec![batch(offset, 8_100)]);
+        }
+        let mut committed = 0;
+        while rig.pressed.load(Ordering::SeqCst) == 0 {
+            assert_eq!(rig.committer.step(), Step::Committed);
+            committed += 1;
+        }
+        assert_eq!(committed, commits);
+    }
+}
+
+#[test]
 fn the_queue_has_room_again_once_commits_are_done() {
     let mut rig = Rig::new(CommitterSettings { queue_bytes: 5_000, ..Default::default() });
     rig.submit(vec![batch(0, 6_000)]);
