@@ -68,12 +68,6 @@ impl Topic {
         is_internal(&self.name)
     }
 
-    /// Whether it holds a group's retries.
-    #[must_use]
-    pub fn is_for_retries(&self) -> bool {
-        self.role.as_ref().is_some_and(|role| role.retries_of().is_some())
-    }
-
     #[must_use]
     pub fn has_partition(&self, partition: i32) -> bool {
         (0..self.partitions).contains(&partition)
@@ -173,6 +167,11 @@ impl Catalog {
     #[must_use]
     pub fn of_role(&self, role: &Role) -> Option<&Arc<Topic>> {
         self.by_role.get(role)
+    }
+
+    /// The topics that have a role for any.
+    pub fn with_roles(&self) -> impl ExactSizeIterator<Item = &Arc<Topic>> {
+        self.by_role.values()
     }
 
     /// The topics that have a role for this one, which need not exist any more.

@@ -6,7 +6,7 @@
 //!
 //! A retry carries two headers of the dead letter that it may become, because only the first
 //! failure knows them: the time of that failure and the record's own timestamp. They are believed
-//! only on records of a retry topic, which no client writes.
+//! only on records of a retry topic, which is there for nothing else.
 
 use super::policy::Reason;
 use crate::base::headers::{self, Name};

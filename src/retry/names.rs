@@ -32,18 +32,6 @@ pub fn candidates(kind: RoleKind, group: Option<&str>, topic: &str) -> Vec<Strin
     if is_legal(&readable) { vec![readable, hashed] } else { vec![hashed] }
 }
 
-/// `retry.<group>.<topic>`, if nothing is in its way.
-#[must_use]
-pub fn retry(group: &str, topic: &str) -> String {
-    candidates(RoleKind::Retry, Some(group), topic).swap_remove(0)
-}
-
-/// `dlq.<group>.<topic>`, if nothing is in its way.
-#[must_use]
-pub fn dead(group: &str, topic: &str) -> String {
-    candidates(RoleKind::Dlq, Some(group), topic).swap_remove(0)
-}
-
 fn readable(kind: RoleKind, group: Option<&str>, topic: &str) -> String {
     let prefix = prefix(kind);
     group.map_or_else(|| format!("{prefix}{topic}"), |group| format!("{prefix}{group}.{topic}"))
@@ -95,6 +83,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// The best name for a group's retries.
+    fn retry(group: &str, topic: &str) -> String {
+        candidates(RoleKind::Retry, Some(group), topic).swap_remove(0)
+    }
+
+    fn dead(group: &str, topic: &str) -> String {
+        candidates(RoleKind::Dlq, Some(group), topic).swap_remove(0)
+    }
 
     fn all(name: &str) -> Vec<(Option<&str>, &str)> {
         let splits = splits(name).map(|(_, splits)| splits.map(|s| (s.group, s.topic)));

@@ -57,11 +57,6 @@ impl Reason {
             Self::Admin => "admin",
         }
     }
-
-    #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|reason| reason.name() == name)
-    }
 }
 
 /// What becomes of a record that failed.
@@ -232,14 +227,6 @@ mod tests {
         assert_eq!(judge(dead, 0), Verdict::Dead(Reason::NackDead));
         let never = Wish { delay_ms: Some(i64::MAX), dead: false };
         assert_eq!(judge(never, 0), Verdict::Retry { after_ms: LONGEST_WAIT_MS, attempt: 1 });
-    }
-
-    #[test]
-    fn reasons_are_read_back() {
-        for reason in Reason::ALL {
-            assert_eq!(Reason::named(reason.name()), Some(reason));
-        }
-        assert_eq!(Reason::named("bored"), None);
     }
 
     proptest! {

@@ -94,6 +94,10 @@ impl Cluster for FakeCluster {
         self.ends.get(&(topic, partition)).copied()
     }
 
+    fn each_retry_topic(&self, group: &str, visit: &mut dyn FnMut(&TopicInfo)) {
+        self.topics.values().filter(|topic| topic.retries_for(group)).for_each(visit);
+    }
+
     fn group_settings(&self, group: &str) -> OfOneGroup {
         let none = Overrides::new();
         OfOneGroup::resolve(self.configs.get(group).unwrap_or(&none), &self.broker)

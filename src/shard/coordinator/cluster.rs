@@ -80,6 +80,11 @@ impl Cluster for Snapshot {
         Some(served.view.high_watermark())
     }
 
+    fn each_retry_topic(&self, group: &str, visit: &mut dyn FnMut(&TopicInfo)) {
+        let own = self.seen.with_roles().map(info).filter(|topic| topic.retries_for(group));
+        own.for_each(|topic| visit(&topic));
+    }
+
     fn group_settings(&self, group: &str) -> GroupSettings {
         let none = Overrides::new();
         GroupSettings::resolve(self.seen.group_configs(group).unwrap_or(&none), &self.current)

@@ -50,7 +50,7 @@ pub async fn forget(
 #[must_use]
 pub fn everywhere(catalog: &Catalog, group: &str) -> Vec<MovedBack> {
     let mut places = Vec::new();
-    for topic in catalog.topics() {
+    for topic in catalog.with_roles() {
         let Some(role) = topic.role.as_ref().filter(|r| r.group.as_deref() == Some(group)) else {
             continue;
         };

@@ -51,7 +51,7 @@ impl Trimmer {
     async fn look(&mut self) -> Result<(), Fault> {
         let catalog = Arc::clone(&self.metadata.catalog());
         let mut now = FxHashMap::default();
-        for topic in catalog.topics().filter(|topic| topic.is_for_retries()) {
+        for topic in catalog.with_roles() {
             now.extend(self.committed(&catalog, topic).await);
         }
         let before = std::mem::replace(&mut self.seen, now);

@@ -19,10 +19,7 @@ pub(super) fn given(info: Option<&TopicInfo>, group: &str, partition: i32) -> Op
 
 /// Adds what the group has without having committed it.
 pub(super) fn complete(found: &mut ByTopic<Fetched>, group: &str, cx: &Cx<'_>) {
-    cx.moment.cluster.each_topic(&mut |info| {
-        if !info.retries_for(group) {
-            return;
-        }
+    cx.moment.cluster.each_retry_topic(group, &mut |info| {
         let at = found.iter().position(|(topic, _)| *topic == info.name).unwrap_or_else(|| {
             found.push((info.name.clone(), Vec::new()));
             found.len() - 1

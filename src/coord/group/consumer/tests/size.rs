@@ -38,6 +38,8 @@ impl Cluster for Counting {
         visit(&self.0);
     }
 
+    fn each_retry_topic(&self, _: &str, _: &mut dyn FnMut(&TopicInfo)) {}
+
     fn visible_end(&self, _: Uuid, _: i32) -> Option<i64> {
         None
     }
