@@ -40,7 +40,7 @@ use crate::catalog::is_internal;
 use crate::log::validate::{self, Judged, Moment, Producer, Refusal, ValidBatch};
 use crate::shard::append::{Acks, Append, AppendSet};
 use crate::shard::registry::Partition;
-use crate::shard::retry::copy::CopySet;
+use crate::shard::retry::copy::Riding;
 use crate::shard::retry::nack::Nacks;
 use crate::shard::tally::{AppendResult, Refused, Tally};
 use crate::wire::batch::BatchHeader;
@@ -145,9 +145,9 @@ fn judge(
 }
 
 /// What a batch's nacks ask for.
-fn copies(cx: &Cx<'_>, partition: &Partition, batch: &Judged) -> Result<Vec<CopySet>, Refused> {
+fn copies(cx: &Cx<'_>, partition: &Partition, batch: &Judged) -> Result<Riding, Refused> {
     if !Nacks::are_in(batch) {
-        return Ok(Vec::new());
+        return Ok(Riding::default());
     }
     let Services { env, shards, metadata, steward, defaults, .. } = &**cx.services;
     let nacks = Nacks { env, shards, metadata, steward, defaults };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::retry::copy::CopySet;
+use super::retry::copy::Riding;
 use super::tally::Tally;
 use crate::base::ids::TopicPartition;
 use crate::log::validate::Judged;
@@ -39,7 +39,7 @@ pub struct Append {
     pub batch: Judged,
     /// What the batch's nacks ask for, for partitions of the same shard: made with the batch, or
     /// not at all if it is refused.
-    pub copies: Vec<CopySet>,
+    pub copies: Riding,
     /// Deltas of strict commands whose target waits in another partition of the topic.
     pub elsewhere: SmallVec<[i32; 2]>,
     pub slot: u32,

@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use smallvec::SmallVec;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use uuid::Uuid;
 
 use crate::base::fault::{Code, Fault};
@@ -52,7 +52,12 @@ pub struct Shards {
     mailboxes: Vec<Arc<Mailbox<Message>>>,
     registry: Arc<Registry>,
     delay: Arc<DelayShared>,
+    /// One share for each batch whose copies go with it.
+    riding: Arc<Semaphore>,
 }
+
+/// Batches that copies may go with at the same time, each with about 1 MiB.
+const MOST_RIDING: usize = 128;
 
 impl Shards {
     /// Starts one thread per shard.
@@ -69,7 +74,8 @@ impl Shards {
             threads.push(worker::spawn(shard));
         }
         delay.connect(mailboxes.clone());
-        (Arc::new(Self { mailboxes, registry, delay }), threads)
+        let riding = Arc::new(Semaphore::new(MOST_RIDING));
+        (Arc::new(Self { mailboxes, registry, delay, riding }), threads)
     }
 
     #[must_use]
@@ -81,6 +87,11 @@ impl Shards {
     #[must_use]
     pub const fn delay(&self) -> &Arc<DelayShared> {
         &self.delay
+    }
+
+    /// The room for copies that go with batches.
+    pub(crate) const fn riding(&self) -> &Arc<Semaphore> {
+        &self.riding
     }
 
     #[must_use]

@@ -23,7 +23,7 @@ use crate::log::validate::{Diverted, ValidBatch};
 use crate::shard::append::Acks;
 use crate::shard::landing::Parked;
 use crate::shard::produce::row;
-use crate::shard::retry::copy::CopySet;
+use crate::shard::retry::copy::Riding;
 use crate::shard::tally::{Accepted, Ack, AppendResult, Refused};
 use crate::shard::worker::{Hosted, Shard, ShardDeps};
 
@@ -36,7 +36,7 @@ pub(in crate::shard) struct Delayed {
     pub(in crate::shard) live: Option<ValidBatch>,
     pub(in crate::shard) diverted: Box<Diverted>,
     /// Of the batch's nacks.
-    pub(in crate::shard) copies: Vec<CopySet>,
+    pub(in crate::shard) copies: Riding,
     /// See [`crate::shard::append::Append`].
     pub(in crate::shard) elsewhere: SmallVec<[i32; 2]>,
 }
@@ -107,14 +107,14 @@ impl Shard {
     /// refused. They are before it in both memory and commit log: a crash leaves no nack without
     /// its copy, and a copy without its nack is known when the nack comes again.
     fn copy_ahead(&mut self, tp: TopicPartition, batch: &Delayed) -> Result<(), Refused> {
-        if batch.copies.is_empty() {
+        if batch.copies.sets.is_empty() {
             return Ok(());
         }
         let hosted = self.hosted.get_mut(&tp).ok_or(Fault::new(Code::NotLeaderOrFollower))?;
         if !hosted.would_accept(&self.deps, batch)? {
             return Ok(());
         }
-        for set in &batch.copies {
+        for set in &batch.copies.sets {
             self.copy_with_nack(set)?;
         }
         crash_point::pass("nack-copied");

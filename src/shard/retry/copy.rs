@@ -4,7 +4,7 @@
 //! ask again after a crash, or after an answer that was lost.
 
 use rustc_hash::FxHashSet;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::base::fault::{Code, Fault};
 use crate::base::headers;
@@ -55,6 +55,14 @@ pub struct CopySet {
     /// record exclude each other. It counts if it is on the same shard.
     pub also: Option<TopicPartition>,
     pub copies: Vec<NewCopy>,
+}
+
+/// Copies that go with a batch, and a share of the room that there is for such: they take more
+/// memory than the request that asked for them.
+#[derive(Debug, Default)]
+pub struct Riding {
+    pub sets: Vec<CopySet>,
+    pub room: Option<OwnedSemaphorePermit>,
 }
 
 /// What became of the copies of a set.

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
-use super::copy::{CopySet, NewCopy};
+use super::copy::{NewCopy, Riding};
 use super::failed::{Cause, Failed};
 use super::outbox::Outbox;
 use super::place::Wanted;
@@ -75,7 +76,7 @@ impl Nacks<'_> {
     ///
     /// # Errors
     /// INVALID_RECORD for a nack that asks for what can't be; whatever else is retriable.
-    pub fn copies(&self, partition: &Partition, judged: &Judged) -> Result<Vec<CopySet>, Refused> {
+    pub fn copies(&self, partition: &Partition, judged: &Judged) -> Result<Riding, Refused> {
         let now_ms = self.env.wall_ms();
         let mut asked = asked(partition, judged, now_ms)?;
         asked.sort_by_key(|asked| asked.nack.offset);
@@ -85,6 +86,7 @@ impl Nacks<'_> {
         for asked in &asked {
             self.check(partition, topic, asked)?;
         }
+        let room = Some(self.room()?);
         let mut batch = Batch {
             nacks: *self,
             partition,
@@ -96,7 +98,7 @@ impl Nacks<'_> {
             fault: None,
         };
         batch.make(&asked)?;
-        Ok(batch.outbox.into_riding()?)
+        Ok(Riding { sets: batch.outbox.into_riding()?, room })
     }
 
     fn check(
@@ -142,6 +144,18 @@ impl Nacks<'_> {
         // 53 bits are all that the type holds.
         let evenly = (self.env.random_u64() >> 11) as f64 / (1_u64 << 53) as f64;
         evenly.mul_add(2.0, -1.0)
+    }
+
+    /// Waits for a share of the room for copies.
+    fn room(&self) -> Result<OwnedSemaphorePermit, Fault> {
+        let room = Arc::clone(self.shards.riding());
+        if let Ok(share) = Arc::clone(&room).try_acquire_owned() {
+            return Ok(share);
+        }
+        let share =
+            Handle::current().block_on(async { timeout(MOST_WAIT, room.acquire_owned()).await });
+        let too_many = || Fault::with(Code::KafkaStorageError, "too many failures at a time");
+        share.ok().and_then(Result::ok).ok_or_else(too_many)
     }
 
     fn ensure(&self, wanted: &Wanted) -> Result<Arc<Topic>, Fault> {
