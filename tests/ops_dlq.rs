@@ -12,6 +12,7 @@ use std::time::Duration;
 use klamm::base::ids::{TopicPartition, Uuid};
 use klamm::base::metrics::Text;
 use klamm::base::settings::Address;
+use klamm::delay::clock::Reading;
 use klamm::delay::query::Ask;
 use klamm::ops::delays::{Asked, Delays, Place};
 use klamm::ops::dlq::{Answered, DeadLetters};
@@ -144,6 +145,14 @@ impl Delays for NoDelays {
 
     fn ask(&self, _: TopicPartition, _: Ask) -> Asked {
         Box::pin(async { None })
+    }
+
+    fn clock(&self) -> Option<Reading> {
+        None
+    }
+
+    fn adopt_clock(&self) -> Option<Reading> {
+        None
     }
 }
 
