@@ -9,11 +9,13 @@
 //! `accept` compares taking delayed records with taking plain ones, in turn in one run; `cancel`
 //! takes records with ids and cancels them all; `pending` leaves as many as it is told, and says
 //! what memory that took (`benches/delay/pending` has the broker started and killed around it).
+//! `nack` has a group fail on every record once.
 
 mod accept;
 mod consume;
 #[path = "../load/cpu.rs"]
 mod cpu;
+mod nack;
 mod produce;
 mod wire;
 
@@ -39,6 +41,8 @@ pub enum Work {
     Cancel,
     /// `--count` records.
     Pending,
+    /// `--count` records, and a nack of each.
+    Nack,
 }
 
 /// Options of one run.
@@ -66,13 +70,16 @@ pub struct Options {
     /// Records of all but `late`.
     #[arg(long, default_value_t = 1_000_000)]
     pub count: u64,
-    /// Records of one batch, of `accept`, `cancel` and `pending`.
+    /// Records of one batch, of `accept`, `cancel`, `pending` and `nack`.
     #[arg(long, default_value_t = 100)]
     pub batch_records: usize,
     /// Live records of this topic are produced beside it, a request of 64 KB at a time, this many
     /// megabytes a second.
     #[arg(long, default_value_t = 0)]
     pub beside_mb_per_s: u64,
+    /// The nacks of `nack` make dead letters.
+    #[arg(long)]
+    pub dead: bool,
     /// The broker's process.
     #[arg(long)]
     pub pid: Option<u32>,
@@ -113,6 +120,7 @@ fn main() -> io::Result<()> {
         Work::Accept => accept::against_plain(&options)?,
         Work::Cancel => accept::cancels(&options)?,
         Work::Pending => accept::pending(&options)?,
+        Work::Nack => nack::flood(&options)?,
     };
     let took = Duration::from_micros((now_us() - began_us).unsigned_abs());
     accept::report(&options, figures, took)

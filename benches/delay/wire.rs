@@ -6,7 +6,12 @@ use std::net::TcpStream;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
 use kafka_protocol::messages::create_topics_response::CreateTopicsResponse;
-use kafka_protocol::messages::{ApiKey, RequestHeader, TopicName};
+use kafka_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use kafka_protocol::messages::{
+    ApiKey, GroupId, OffsetCommitRequest, OffsetCommitResponse, RequestHeader, TopicName,
+};
 use kafka_protocol::protocol::{Decodable, Encodable};
 use klamm::wire::builder::BatchBuilder;
 use klamm::wire::compression::Codec;
@@ -154,6 +159,62 @@ pub fn batch(due_ms: &[i64], first: u64, record_bytes: usize, kind: Kind) -> Byt
         builder.push(now_ms, None, (!commands).then_some(&value[..]), headers.into_iter());
     }
     builder.build().expect("batches are below 2 GiB")
+}
+
+/// What becomes of a record that a group failed on.
+#[derive(Clone, Copy, Debug)]
+pub enum Nacked {
+    /// It comes back after this long.
+    Delayed(&'static str),
+    Dead,
+}
+
+/// A batch that says that a group failed on `count` records from offset `first` on.
+pub fn nacks(group: &str, first: i64, count: usize, nacked: Nacked) -> Bytes {
+    let mut builder = BatchBuilder::new(Codec::None, None);
+    let now_ms = crate::now_us() / 1_000;
+    let (name, value) = match nacked {
+        Nacked::Delayed(back_off) => ("klamm.nack.delay", back_off),
+        Nacked::Dead => ("klamm.nack.dead", "true"),
+    };
+    for offset in (first..).take(count) {
+        let offset = offset.to_string();
+        let headers = [("klamm.nack.group", group), ("klamm.nack.offset", &offset), (name, value)];
+        let headers = headers
+            .map(|(key, value)| Header { key: key.as_bytes(), value: Some(value.as_bytes()) });
+        builder.push(now_ms, None, None, headers.into_iter());
+    }
+    builder.build().expect("batches are below 2 GiB")
+}
+
+/// Commits offset 0 of partition 0, so that the group is known.
+pub fn commit(target: &str, group: &str, topic: &str) -> io::Result<()> {
+    const VERSION: i16 = 2;
+    /// COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR
+    const NOT_YET: [i16; 3] = [14, 15, 16];
+    let partition = OffsetCommitRequestPartition::default().with_committed_offset(0);
+    let named = OffsetCommitRequestTopic::default()
+        .with_name(TopicName(topic.to_owned().into()))
+        .with_partitions(vec![partition]);
+    let request = OffsetCommitRequest::default()
+        .with_group_id(GroupId(group.to_owned().into()))
+        .with_topics(vec![named]);
+    let broken = |error| io::Error::other(format!("OffsetCommit: {error}"));
+    let mut out = head(ApiKey::OffsetCommit, VERSION);
+    request.encode(&mut out, VERSION).map_err(broken)?;
+    let request = sized(out);
+    let mut stream = connect(target)?;
+    loop {
+        stream.write_all(&request)?;
+        let mut reply = answer(&mut stream)?;
+        reply.advance(4);
+        let response = OffsetCommitResponse::decode(&mut reply, VERSION).map_err(broken)?;
+        match response.topics[0].partitions[0].error_code {
+            0 => return Ok(()),
+            code if NOT_YET.contains(&code) => {}
+            code => return Err(io::Error::other(format!("OffsetCommit: error code {code}"))),
+        }
+    }
 }
 
 /// Creates a topic; fine if it exists.
