@@ -130,7 +130,10 @@ fn deliveries(options: &Options) -> io::Result<()> {
     let done = Arc::new(AtomicBool::new(false));
     let (probing, beside) = (done.clone(), done.clone());
     let (target, traffic) = (options.target.clone(), options.clone());
-    let probe = thread::spawn(move || produce::probe(&target, &probing));
+    // In a storm what counts is how live records fare in it, not in the calm before.
+    let calm_ms = if options.work == Work::Storm { options.delay_ms } else { 0 };
+    let probe_from_us = now_us() + calm_ms * 1_000;
+    let probe = thread::spawn(move || produce::probe(&target, probe_from_us, &probing));
     let beside = thread::spawn(move || produce::beside(&traffic, &beside));
     let cpu_before = options.pid.and_then(cpu::cpu_seconds);
     let started_us = now_us();

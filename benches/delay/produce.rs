@@ -92,8 +92,9 @@ fn at_once(options: &Options, started_us: i64, send: &mut Send<'_>) -> io::Resul
     Ok(())
 }
 
-/// Single live records, one at a time, until `done`: how long each took to be acknowledged.
-pub fn probe(target: &str, done: &AtomicBool) -> io::Result<Histogram<u64>> {
+/// Single live records, one at a time, until `done`: how long each took to be acknowledged, of those
+/// from a moment on.
+pub fn probe(target: &str, from_us: i64, done: &AtomicBool) -> io::Result<Histogram<u64>> {
     const EVERY_US: i64 = 2_000;
     let mut stream = wire::connect(target)?;
     let mut latency_us = histogram();
@@ -104,7 +105,9 @@ pub fn probe(target: &str, done: &AtomicBool) -> io::Result<Histogram<u64>> {
         if wire::produced(&wire::answer(&mut stream)?) != 0 {
             return Err(io::Error::other("the probe's record was refused"));
         }
-        latency_us.saturating_record((now_us() - began_us).unsigned_abs().max(1));
+        if began_us >= from_us {
+            latency_us.saturating_record((now_us() - began_us).unsigned_abs().max(1));
+        }
         sleep_until(began_us + EVERY_US);
     }
     Ok(latency_us)

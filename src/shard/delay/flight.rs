@@ -17,8 +17,8 @@ use crate::shard::mailbox::Mailbox;
 use crate::shard::worker::{Hosted, Message};
 
 /// Released bytes that may wait for the committer, per shard. Several chunks, so that the next is
-/// read while one is written.
-const MOST_IN_FLIGHT_BYTES: usize = 8 << 20;
+/// read while one is written; no more, because what is live waits behind them.
+const MOST_IN_FLIGHT_BYTES: usize = 2 << 20;
 
 /// Shared by a shard and the completions of what it submitted.
 pub struct Flight {

@@ -30,7 +30,7 @@ use crate::shard::worker::{Hosted, Shard, ShardDeps, report};
 use crate::wire::compression::Codec;
 
 /// Bytes of one chunk, unless a single record is larger, and of one round.
-const CHUNK_BYTES: usize = 1 << 20;
+const CHUNK_BYTES: usize = 512 << 10;
 /// Partitions that are served in one round.
 const PARTITIONS_PER_ROUND: usize = 64;
 /// How long a partition is left alone after its disk refused, in milliseconds.
