@@ -15,7 +15,9 @@ use std::path::Path;
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::{DeleteTopicsRequest, TopicName};
 use kit::{begin, count, dlq, get, is_over, json, letter, of_role, until, values};
-use records::{Given, Reader, latest, produce};
+use klamm::wire::builder::BatchBuilder;
+use klamm::wire::compression::Codec;
+use records::{Given, Reader, latest, produce, produce_raw};
 use serde_json::json;
 use support::broker::Broker;
 use support::client::Client;
@@ -244,4 +246,25 @@ fn a_target_that_vanishes_ends_the_job_with_a_reason() {
     assert_eq!(job["state"], "failed");
     let reason = job["reason"].as_str().expect("a reason");
     assert!(reason.contains(other.as_str()) && reason.contains("gone"), "{reason}");
+}
+
+#[test]
+fn a_letter_without_a_key_does_not_go_where_it_would_be_compacted_away() {
+    let (scene, broker) = Scene::new("keyless");
+    let client = &mut broker.connect();
+    scene.bury(client, 2);
+    let mut builder = BatchBuilder::new(Codec::None, None);
+    builder.push(1_000, None, Some(b"keyless"), [].into_iter());
+    let batch = builder.build().expect("a small batch");
+    assert_eq!(produce_raw(client, &scene.dead, 1, -1, batch).error_code, 0);
+    let other = name("compacted");
+    create_with(client, &other, 1, &[("cleanup.policy", "compact")]);
+    let dead = scene.dead.as_str();
+    let (code, _, complaint) = dlq(&broker, &["redrive", dead, "--to", other.as_str(), "--wait"]);
+    assert!(code == 1 && complaint.contains("has no key"), "{complaint}");
+    let job = begin(&broker, &[dead, "--to", other.as_str(), "--key", "key"]);
+    let job = until(&broker, &job, is_over);
+    assert_eq!(job["state"], "done", "{job}");
+    let values = values(client, &other, 0, 2);
+    assert_eq!(values, ["v0", "v1"]);
 }

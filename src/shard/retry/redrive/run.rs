@@ -221,6 +221,12 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// Whether a record without a key would be lost there.
+    fn is_compacted(&self, tp: TopicPartition) -> bool {
+        let served = self.redrives.shards.registry().get(tp);
+        served.is_some_and(|partition| partition.rules.load().batch.compacted)
+    }
+
     /// Copies letters; gives how many were there before.
     async fn copy(&mut self, own: i32, letters: Vec<Outgoing>) -> Result<u64, Stuck> {
         let source = TopicPartition::new(self.plan.source.id, own);
@@ -228,6 +234,13 @@ impl<'a> Work<'a> {
         let mut topics = BTreeSet::new();
         for letter in letters {
             let (topic, tp) = self.routes.of(self.redrives, &self.plan, &letter.from, own).await?;
+            if letter.record.key.is_none() && self.is_compacted(tp) {
+                let why = format!(
+                    "topic {} is compacted, and the dead letter at {own}:{} has no key",
+                    topic.name, letter.offset
+                );
+                return Err(Stuck::Failed(why));
+            }
             if !topics.contains(&topic) {
                 topics.insert(topic);
             }
