@@ -282,6 +282,17 @@ impl Job {
         }
     }
 
+    /// As it is to be stored while copies may have been made that are not noted yet: a cancel does
+    /// not count before that.
+    #[must_use]
+    pub fn not_cancelled_yet(mut self) -> Self {
+        if self.state == State::Cancelled {
+            self.state = State::Paused;
+            self.events.pop_if(|last| last.what == State::Cancelled.name());
+        }
+        self
+    }
+
     fn enter(&mut self, state: State, by: &str, now_ms: i64) {
         self.note(by, state.name(), now_ms);
         self.state = state;

@@ -38,6 +38,8 @@ use store::JobStore;
 
 /// Jobs that copy at the same time; others that run wait for one of them.
 const MOST_AT_WORK: usize = 4;
+/// How long a cancel waits for the step that is under way.
+const MOST_SETTLING: Duration = Duration::from_secs(10);
 /// Jobs that are not over.
 const MOST_OPEN: usize = 100;
 /// Jobs that are over and still shown.
@@ -77,6 +79,9 @@ pub struct Redrives {
 
 struct Entry {
     job: Job,
+    /// Copies may have been made that are not noted: of a step that has not ended well, or behind
+    /// the stored position. Until they are, the job is not forgotten.
+    owes: bool,
     /// A task looks after it.
     has_task: bool,
     /// Told of every change of its state.
@@ -85,7 +90,13 @@ struct Entry {
 
 impl Entry {
     fn new(job: Job) -> Self {
-        Self { job, has_task: false, changed: Arc::default() }
+        Self { job, owes: false, has_task: false, changed: Arc::default() }
+    }
+
+    /// Of a job that was stored.
+    fn stored(job: Job) -> Self {
+        let owes = !job.state.is_over() && !job.plan.dry_run;
+        Self { owes, ..Self::new(job) }
     }
 
     /// Whether something is left that a task has to do.
@@ -118,7 +129,7 @@ impl Redrives {
             steward: deps.steward,
             most_inflated_bytes: deps.most_inflated_bytes,
             store: Arc::new(store),
-            jobs: Mutex::new(jobs.into_iter().map(|job| (job.id, Entry::new(job))).collect()),
+            jobs: Mutex::new(jobs.into_iter().map(|job| (job.id, Entry::stored(job))).collect()),
             redriven: Arc::new(RwLock::new(redriven)),
             storing: tokio::sync::Mutex::default(),
             at_work: Semaphore::new(MOST_AT_WORK),
@@ -225,7 +236,31 @@ impl Redrives {
         let saved = self.save(id).await;
         self.look_after(id);
         saved.map_err(|error| not_stored(&error))?;
+        if command == Command::Cancel {
+            self.settled(id).await?;
+        }
         self.now(id)
+    }
+
+    /// Waits until nothing speaks against storing that a job is cancelled, and stores it.
+    async fn settled(&self, id: Uuid) -> Result<(), Refusal> {
+        let settled = async {
+            while let Some(changed) = self.owing(id) {
+                changed.await;
+            }
+        };
+        if tokio::time::timeout(MOST_SETTLING, settled).await.is_err() {
+            let message = "it is cancelled as soon as its last step has ended".to_owned();
+            return Err(Refusal::Unavailable(message));
+        }
+        self.save(id).await.map_err(|error| not_stored(&error))
+    }
+
+    /// What tells of a job's next change, if it owes something.
+    fn owing(&self, id: Uuid) -> Option<tokio::sync::futures::OwnedNotified> {
+        let jobs = self.jobs.lock();
+        let entry = jobs.get(&id).filter(|entry| entry.owes)?;
+        Some(Arc::clone(&entry.changed).notified_owned())
     }
 
     fn plan(&self, ask: RedriveAsk) -> Result<Plan, Refusal> {
@@ -270,7 +305,9 @@ impl Redrives {
         let (job, chunks) = {
             let jobs = self.jobs.lock();
             let Some(entry) = jobs.get(&id) else { return Ok(()) };
-            (entry.job.clone(), self.redriven.write().take_changes())
+            let job = entry.job.clone();
+            let job = if entry.owes { job.not_cancelled_yet() } else { job };
+            (job, self.redriven.write().take_changes())
         };
         let store = Arc::clone(&self.store);
         let write = move || (store.put(&job, &chunks), chunks);
@@ -282,6 +319,20 @@ impl Redrives {
             self.redriven.write().put_back(chunks.into_iter().map(|(chunk, _)| chunk));
         }
         written
+    }
+
+    /// A job is about to make copies; gives whether it owed something before.
+    fn owe(&self, id: Uuid) -> bool {
+        let mut jobs = self.jobs.lock();
+        jobs.get_mut(&id).is_some_and(|entry| std::mem::replace(&mut entry.owes, true))
+    }
+
+    /// Nothing is left that could be owed.
+    fn quit(&self, id: Uuid) {
+        if let Some(entry) = self.jobs.lock().get_mut(&id) {
+            entry.owes = false;
+            entry.changed.notify_waiters();
+        }
     }
 
     /// A job has dealt with everything in a partition below a position, and put these back.

@@ -35,7 +35,7 @@ pub(super) async fn look_after(redrives: Arc<Redrives>, id: Uuid) {
         let Ok(job) = redrives.now(id) else { return };
         let done = match job.state {
             State::Running => Work::new(&redrives, id, job.plan).until_it_rests().await,
-            _ => forget(&redrives, id).await,
+            _ => end(&redrives, id, job.plan).await,
         };
         if let Err(why) = done {
             if why != told {
@@ -64,6 +64,25 @@ impl Redrives {
         };
         let _ = tokio::time::timeout(time, news).await;
     }
+}
+
+/// A job that is over first goes over what it may have copied and not noted: what it began is
+/// finished, or the next job would copy it again.
+async fn end(redrives: &Redrives, id: Uuid, plan: Plan) -> Result<(), String> {
+    let mut work = Work::new(redrives, id, plan);
+    while redrives.owing(id).is_some() {
+        let job = redrives.now(id).ok();
+        let Some(next) = job.as_ref().and_then(Job::next) else {
+            redrives.quit(id);
+            break;
+        };
+        match work.step(next).await {
+            Ok(()) => {}
+            Err(Stuck::Failed(_)) => redrives.quit(id),
+            Err(Stuck::NotNow(why)) => return Err(why),
+        }
+    }
+    forget(redrives, id).await
 }
 
 /// The end is made durable, then no destination need know the job's copies any more.
@@ -181,8 +200,12 @@ impl<'a> Work<'a> {
         let letters = std::mem::take(&mut found.letters);
         let offsets: Vec<i64> = letters.iter().map(|letter| letter.offset).collect();
         let mut counts = Counts { copied: letters.len() as u64, ..found.counts };
+        let mut owes = false;
         if !self.plan.dry_run {
+            let owed = self.redrives.owe(self.id);
             counts.known = self.copy(next.partition, letters).await?;
+            // Where something new was made, nothing was made behind it.
+            owes = owed && counts.known == counts.copied;
             self.redrives.metrics.retry_redriven_records.add(counts.copied - counts.known);
         }
         let now = self.redrives.env.monotonic();
@@ -190,6 +213,9 @@ impl<'a> Work<'a> {
         self.hint = found.hint.map(|hint| (next.partition, hint));
         let redriven = if self.plan.dry_run { Vec::new() } else { offsets };
         self.redrives.advance(self.id, next.partition, found.position, counts, redriven);
+        if !owes {
+            self.redrives.quit(self.id);
+        }
         Ok(())
     }
 
