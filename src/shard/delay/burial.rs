@@ -21,13 +21,20 @@ const RETRY_MS: i64 = 1_000;
 pub(super) struct Burial {
     /// Tickets whose dead letters are durable.
     buried: FxHashSet<i64>,
-    /// Some are being made.
+    /// Tickets that were handed over last.
+    handed: FxHashSet<i64>,
+    /// Their dead letters are being made.
     busy: bool,
 }
 
 impl Burial {
     pub(super) const fn is_busy(&self) -> bool {
         self.busy
+    }
+
+    /// Whether an entry may have a dead letter: it can't be taken out any more.
+    pub(super) fn holds(&self, ticket: i64) -> bool {
+        self.handed.contains(&ticket)
     }
 
     /// Whether an entry has expired and has no dead letter yet.
@@ -64,8 +71,10 @@ impl Delay {
             }
         }
         // Those of before have been passed, or are known when they are handed over again.
-        self.burial = Burial { buried, busy: shared.bury(Expired { tp, records }) };
-        Ok(self.burial.busy)
+        let handed = records.iter().map(|(ticket, _)| *ticket).collect();
+        let busy = shared.bury(Expired { tp, records });
+        self.burial = Burial { buried, handed, busy };
+        Ok(busy)
     }
 }
 

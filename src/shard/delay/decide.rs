@@ -101,7 +101,30 @@ impl Delay {
                 .decide(&mut plan, &asked, &mut on_disk)
                 .map_err(|refusal| refused(entry.delta, &refusal))?;
         }
-        Ok(Some(plan.into_decisions()))
+        let entries = diverted.entries.iter();
+        let decisions = plan.into_decisions().into_iter().zip(entries);
+        let settled = decisions.map(|(decision, entry)| self.unless_handed(decision, entry));
+        settled.collect::<Result<_, _>>().map(Some)
+    }
+
+    /// What has expired and may have its dead letter already is not taken out any more.
+    fn unless_handed(&self, decision: Decision, entry: &Entry) -> Result<Decision, Refused> {
+        let (Decision::Cancelled(taken) | Decision::Replace(taken)) = decision else {
+            return Ok(decision);
+        };
+        if !self.burial.holds(taken.key.ticket) {
+            return Ok(decision);
+        }
+        match &entry.what {
+            divert::What::CancelId { strict: true, .. }
+            | divert::What::CancelTicket { strict: true, .. } => {
+                Err(refused(entry.delta, &Refusal::NotCancelled("expired already")))
+            }
+            divert::What::CancelId { .. } | divert::What::CancelTicket { .. } => {
+                Ok(Decision::TooLate)
+            }
+            divert::What::Put { .. } | divert::What::Nack => Ok(Decision::Put),
+        }
     }
 }
 

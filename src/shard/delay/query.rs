@@ -86,6 +86,9 @@ impl Hosted {
         let mut on_disk = OnDisk::of(&delay.journal, delay.sealed.as_ref());
         let decision = state.decide_cancel(ticket, &mut on_disk).map_err(AppendError::Storage)?;
         let Decision::Cancelled(taken) = decision else { return Ok(Err(decision.outcome())) };
+        if delay.burial.holds(taken.key.ticket) {
+            return Ok(Err(Outcome::TooLate));
+        }
         self.append_note(deps, &Note::Cancel(taken)).map(Ok)
     }
 }
