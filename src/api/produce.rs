@@ -41,7 +41,7 @@ use crate::log::validate::{self, Judged, Moment, Producer, Refusal, ValidBatch};
 use crate::shard::append::{Acks, Append, AppendSet};
 use crate::shard::registry::Partition;
 use crate::shard::retry::copy::Riding;
-use crate::shard::retry::nack::Nacks;
+use crate::shard::retry::nack::{Nacks, Share};
 use crate::shard::tally::{AppendResult, Refused, Tally};
 use crate::wire::batch::BatchHeader;
 use crate::wire::compression::Codec;
@@ -63,12 +63,12 @@ fn begin(cx: &mut Cx<'_>, correlation_id: i32, mut body: Bytes) -> Outcome {
     let outline = Outline::of(&request, version, correlation_id);
     let tally = Tally::new(outline.slots());
     let mut set = AppendSet::new(Arc::clone(&tally), acks.unwrap_or(Acks::Leader));
-    let mut slot = 0;
+    let (mut slot, mut share) = (0, Share::default());
     for topic in request.topic_data {
         for data in topic.partition_data {
             let judged = match &common {
                 Some(fault) => Err(Refused::from(fault.clone())),
-                None => judge(cx, set.acks, &topic.name, topic.topic_id, data, slot),
+                None => judge(cx, &mut share, set.acks, &topic.name, topic.topic_id, data, slot),
             };
             match judged {
                 Ok(append) => set.push(append),
@@ -108,6 +108,7 @@ fn refusal_of_all(
 
 fn judge(
     cx: &Cx<'_>,
+    share: &mut Share,
     acks: Acks,
     name: &TopicName,
     topic_id: Uuid,
@@ -135,7 +136,7 @@ fn judge(
     let judged = if long { tokio::task::block_in_place(judge) } else { judge() };
     let batch = judged.map_err(|refusal| refused(refusal).by_log(partition.view.log_start()))?;
     check_producer(batch.either())?;
-    let copies = copies(cx, &partition, &batch)
+    let copies = copies(cx, share, &partition, &batch)
         .map_err(|refused| refused.by_log(partition.view.log_start()))?;
     let elsewhere = match &batch.diverted {
         Some(diverted) => cx.services.shards.look_elsewhere(partition.tp, diverted)?,
@@ -145,14 +146,19 @@ fn judge(
 }
 
 /// What a batch's nacks ask for.
-fn copies(cx: &Cx<'_>, partition: &Partition, batch: &Judged) -> Result<Riding, Refused> {
+fn copies(
+    cx: &Cx<'_>,
+    share: &mut Share,
+    partition: &Partition,
+    batch: &Judged,
+) -> Result<Riding, Refused> {
     if !Nacks::are_in(batch) {
         return Ok(Riding::default());
     }
     let Services { env, shards, metadata, steward, defaults, .. } = &**cx.services;
     let nacks = Nacks { env, shards, metadata, steward, defaults };
     // It reads the log, and may wait for a topic.
-    tokio::task::block_in_place(|| nacks.copies(partition, batch))
+    tokio::task::block_in_place(|| nacks.copies(share, partition, batch))
 }
 
 /// Compressed batches from this size on are opened with the worker's other tasks moved away: a

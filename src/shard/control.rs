@@ -10,6 +10,7 @@ use super::checkpointer::Collected;
 use super::delay::elsewhere::Errand;
 use super::delay::sealer::Done;
 use super::registry::{Partition, TopicRules};
+use super::tally::Refused;
 use crate::base::fault::Fault;
 use crate::base::ids::{TopicPartition, Uuid};
 use crate::base::role::Role;
@@ -17,6 +18,7 @@ use crate::delay::query::{Answer, Ask};
 use crate::log::compact::swap::Replacement;
 use crate::log::producers::ProducerState;
 use crate::log::settings::LogSettings;
+use crate::log::validate::Diverted;
 
 /// What a partition needs to be served.
 #[derive(Clone)]
@@ -97,6 +99,8 @@ pub enum Control {
     CancelElsewhere(TopicPartition, Errand),
     /// Expired records of a partition, by ticket, have their dead letters, or could not get them.
     Buried(TopicPartition, Vec<i64>, bool),
+    /// Whether a batch with nacks would be taken; `false` if it has been.
+    WouldAccept(TopicPartition, Box<Diverted>, oneshot::Sender<Result<bool, Refused>>),
     /// What changed since the last checkpoint.
     Checkpoint(oneshot::Sender<Collected>),
     /// Closes all logs: nothing is appended any more.

@@ -38,12 +38,13 @@ use crate::base::fault::{Code, Fault};
 use crate::base::ids::TopicPartition;
 use crate::coord::group;
 use crate::delay::query;
+use crate::log::validate::Diverted;
 use append::AppendSet;
 use control::Control;
 use coordinator::Ask;
 use delay::DelayShared;
 use mailbox::Mailbox;
-use registry::Registry;
+use registry::{Partition, Registry};
 use tally::Refused;
 use worker::{Message, Shard};
 
@@ -52,12 +53,12 @@ pub struct Shards {
     mailboxes: Vec<Arc<Mailbox<Message>>>,
     registry: Arc<Registry>,
     delay: Arc<DelayShared>,
-    /// One share for each batch whose copies go with it.
+    /// One share for each request whose copies go with its batches.
     riding: Arc<Semaphore>,
 }
 
-/// Batches that copies may go with at the same time, each with about 1 MiB.
-const MOST_RIDING: usize = 128;
+/// Requests that copies may go with at the same time, each with a few MiB.
+const MOST_RIDING: usize = 32;
 
 impl Shards {
     /// Starts one thread per shard.
@@ -139,6 +140,16 @@ impl Shards {
                 set.tally.complete(append.slot as usize, Err(refused));
             }
         }
+    }
+
+    /// Asks a partition's shard whether it would take a batch with nacks: `false` if it has it.
+    pub(crate) fn would_accept(
+        &self,
+        partition: &Partition,
+        batch: Diverted,
+    ) -> oneshot::Receiver<Result<bool, Refused>> {
+        let (tp, batch) = (partition.tp, Box::new(batch));
+        self.control(partition.shard, |done| Control::WouldAccept(tp, batch, done))
     }
 
     /// Asks the group coordinator of a partition, and gives the receiver of its answer, which

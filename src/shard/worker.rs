@@ -234,6 +234,9 @@ impl Shard {
             }
             Control::Sealed(done) => self.sealed(*done),
             Control::CancelElsewhere(tp, errand) => self.cancel_from_elsewhere(tp, errand),
+            Control::WouldAccept(tp, batch, done) => {
+                let _ = done.send(self.would_accept(tp, batch));
+            }
             Control::Buried(tp, tickets, done) => self.buried(tp, &tickets, done),
             Control::Checkpoint(done) => {
                 let _ = done.send(self.checkpoint());

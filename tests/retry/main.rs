@@ -394,3 +394,33 @@ fn what_expires_is_a_dead_letter_before_it_is_passed() {
     Reader::new(&topic, 0).until(client, 2);
     assert_eq!(Reader::new(&own_dead, 0).rest(client).len(), 3);
 }
+
+#[test]
+fn a_large_batch_that_comes_again_makes_nothing_new_though_the_group_went_back() {
+    let scratch = scratch();
+    let (topic, group) = (name("large-again"), group("g"));
+    let large = "x".repeat(300_000);
+    let broker = Broker::start_with(scratch.path(), &["shards=2"]);
+    let client = &mut broker.connect();
+    create(client, &topic, 1);
+    for n in 0..20 {
+        produce(client, &topic, 0, &[Given::live(format!("{n}{large}"))]);
+    }
+    commit(client, &group, &topic, 0, 20);
+    let nacks: Vec<_> =
+        (0..20).map(|offset| nack(&group, offset).with("klamm.nack.delay", 1)).collect();
+    let signature = Signature { producer_id: 5_000, base_sequence: 0 };
+    let signed = || batch(Codec::None, Some(signature), &nacks);
+    let first = produce_raw(client, &topic, 0, -1, signed());
+    assert_eq!(first.error_code, 0, "{first:?}");
+    commit(client, &group, &topic, 0, 0);
+    let again = produce_raw(client, &topic, 0, -1, signed());
+    assert_eq!((again.error_code, again.base_offset), (0, first.base_offset));
+    let mut retried = Reader::new(&retries(&group, &topic), 0);
+    retried.until(client, 20);
+    // What comes behind all of them.
+    let end = produce(client, &topic, 0, &[Given::live("end")]);
+    produce(client, &topic, 0, &[nack(&group, end).with("klamm.nack.delay", 100)]);
+    retried.until(client, 21);
+    assert_eq!(retried.seen[20].value, "end");
+}

@@ -136,6 +136,19 @@ fn park(
     Parked::Held(send_when_durable(shared, tp, offers, (ack, result)))
 }
 
+impl Shard {
+    /// As [`Hosted::would_accept`], of a batch that is not here yet.
+    pub(in crate::shard) fn would_accept(
+        &mut self,
+        tp: TopicPartition,
+        diverted: Box<Diverted>,
+    ) -> Result<bool, Refused> {
+        let hosted = self.hosted.get_mut(&tp).ok_or(Fault::new(Code::NotLeaderOrFollower))?;
+        let (live, copies, elsewhere) = (None, Riding::default(), SmallVec::new());
+        hosted.would_accept(&self.deps, &Delayed { live, diverted, copies, elsewhere })
+    }
+}
+
 impl Hosted {
     /// Whether a batch is new; asked before anything is done for it.
     fn would_accept(&mut self, deps: &ShardDeps, batch: &Delayed) -> Result<bool, Refused> {

@@ -3,6 +3,8 @@
 //! A copy and the memory of it are one append (`delay/copies.rs`), so whoever asks for copies may
 //! ask again after a crash, or after an answer that was lost.
 
+use std::sync::Arc;
+
 use rustc_hash::FxHashSet;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -57,12 +59,12 @@ pub struct CopySet {
     pub copies: Vec<NewCopy>,
 }
 
-/// Copies that go with a batch, and a share of the room that there is for such: they take more
-/// memory than the request that asked for them.
+/// Copies that go with a batch, and its request's share of the room that there is for such: they
+/// take more memory than the request that asked for them.
 #[derive(Debug, Default)]
 pub struct Riding {
     pub sets: Vec<CopySet>,
-    pub room: Option<OwnedSemaphorePermit>,
+    pub room: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 /// What became of the copies of a set.

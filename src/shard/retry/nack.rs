@@ -2,9 +2,9 @@
 //!
 //! A connection's thread looks through the batch that it has judged, reads what the nacks mean
 //! through the partition's view, and judges each failure, so that the shard gets copies that are
-//! ready to be appended. Up to [`MOST_BYTES`] of them go with the batch; what is more, and what
-//! goes to a partition of another shard, is made before the batch is handed over: it is asked for
-//! again, and known, if the nack does not get that far.
+//! ready to be appended. A bounded part of them goes with the request's batches; what is more, and
+//! what goes to a partition of another shard, is made before the batch is handed over, if its shard
+//! would take that: it is asked for again, and known, if the nack does not get that far.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::copy::{NewCopy, Riding};
 use super::failed::{Cause, Failed};
-use super::outbox::Outbox;
+use super::outbox::{MOST_RIDING_BYTES, Outbox};
 use super::place::Wanted;
 use super::reader::{Stretch, Unreadable};
 use super::steward::Steward;
@@ -57,6 +57,13 @@ pub struct Nacks<'a> {
     pub defaults: &'a Defaults,
 }
 
+/// What the batches of one request have taken of the room for copies.
+#[derive(Default)]
+pub struct Share {
+    bytes: usize,
+    room: Option<Arc<OwnedSemaphorePermit>>,
+}
+
 /// A nack and its place in the batch.
 struct Asked<'b> {
     index: i32,
@@ -76,7 +83,13 @@ impl Nacks<'_> {
     ///
     /// # Errors
     /// INVALID_RECORD for a nack that asks for what can't be; whatever else is retriable.
-    pub fn copies(&self, partition: &Partition, judged: &Judged) -> Result<Riding, Refused> {
+    pub fn copies(
+        &self,
+        share: &mut Share,
+        partition: &Partition,
+        judged: &Judged,
+    ) -> Result<Riding, Refused> {
+        let Some(diverted) = &judged.diverted else { return Ok(Riding::default()) };
         let now_ms = self.env.wall_ms();
         let mut asked = asked(partition, judged, now_ms)?;
         asked.sort_by_key(|asked| asked.nack.offset);
@@ -86,7 +99,11 @@ impl Nacks<'_> {
         for asked in &asked {
             self.check(partition, topic, asked)?;
         }
-        let room = Some(self.room()?);
+        let room = match &share.room {
+            Some(room) => Arc::clone(room),
+            None => Arc::clone(share.room.insert(Arc::new(self.room()?))),
+        };
+        let room_bytes = MOST_RIDING_BYTES.saturating_sub(share.bytes);
         let mut batch = Batch {
             nacks: *self,
             partition,
@@ -94,11 +111,13 @@ impl Nacks<'_> {
             catalog: &catalog,
             now_ms,
             groups: Vec::new(),
-            outbox: Outbox::new(self.shards, partition.shard),
+            outbox: Outbox::new(self.shards, partition, diverted, room_bytes),
             fault: None,
         };
         batch.make(&asked)?;
-        Ok(Riding { sets: batch.outbox.into_riding()?, room })
+        let (sets, bytes) = batch.outbox.into_riding()?;
+        share.bytes += bytes;
+        Ok(Riding { sets, room: Some(room) })
     }
 
     fn check(
@@ -209,7 +228,7 @@ struct Batch<'a> {
     groups: Vec<Group>,
     outbox: Outbox<'a>,
     /// The first: nothing is made after it.
-    fault: Option<Fault>,
+    fault: Option<Refused>,
 }
 
 /// What all nacks of a group have in common.
@@ -223,7 +242,7 @@ struct Group {
 
 impl Batch<'_> {
     /// Makes the copies of nacks that are sorted by offset; each stretch of the log is read once.
-    fn make(&mut self, asked: &[Asked<'_>]) -> Result<(), Fault> {
+    fn make(&mut self, asked: &[Asked<'_>]) -> Result<(), Refused> {
         let mut left = asked;
         while let (Some(first), None) = (left.first(), &self.fault) {
             let stretch = self.read(first.nack.offset)?;
@@ -263,7 +282,7 @@ impl Batch<'_> {
         }
     }
 
-    fn copy(&mut self, nack: &Nack<'_>, record: Option<OwnedRecord>) -> Result<(), Fault> {
+    fn copy(&mut self, nack: &Nack<'_>, record: Option<OwnedRecord>) -> Result<(), Refused> {
         let (tp, now_ms) = (self.partition.tp, self.now_ms);
         let mut failed = Failed::at(self.topic, tp.partition, nack.offset, record);
         failed.override_headers(nack.rules.iter());
