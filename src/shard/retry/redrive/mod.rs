@@ -99,6 +99,13 @@ impl Entry {
         Self { owes, ..Self::new(job) }
     }
 
+    /// Whether copies of this topic's letters may still be made or be unnoted: another job would
+    /// make them again.
+    fn may_copy(&self, source: Uuid) -> bool {
+        let is_settled = self.job.state.is_over() && self.job.forgotten;
+        self.job.plan.source.id == source && !self.job.plan.dry_run && !is_settled
+    }
+
     /// Whether something is left that a task has to do.
     const fn needs_task(&self) -> bool {
         match self.job.state {
@@ -186,6 +193,9 @@ impl Redrives {
     pub async fn begin(self: &Arc<Self>, ask: RedriveAsk) -> Result<Job, Refusal> {
         let by = ask.by.clone().unwrap_or_else(|| "http".to_owned());
         let plan = self.plan(ask)?;
+        if !plan.dry_run {
+            self.cleared(plan.source.id).await;
+        }
         let ends = self.ends(&plan.source)?;
         let job = Job::new(self.env.random_uuid(), plan, ends, &by, self.env.wall_ms());
         let id = job.id;
@@ -196,11 +206,8 @@ impl Redrives {
                 let message = format!("{MOST_OPEN} jobs are not over yet; cancel some");
                 return Err(Refusal::Conflict(message));
             }
-            let copies = |job: &Job| !job.plan.dry_run;
-            let rival = open().find(|entry| {
-                copies(&entry.job) && copies(&job) && entry.job.plan.source == job.plan.source
-            });
-            if let Some(rival) = rival {
+            let mut rivals = jobs.values().filter(|entry| entry.may_copy(job.plan.source.id));
+            if let Some(rival) = rivals.next().filter(|_| !job.plan.dry_run) {
                 let (name, rival) = (&job.plan.source.name, rival.job.id);
                 let message = format!("job {rival} redrives {name}; wait for it or cancel it");
                 return Err(Refusal::Conflict(message));
@@ -254,6 +261,23 @@ impl Redrives {
             return Err(Refusal::Unavailable(message));
         }
         self.save(id).await.map_err(|error| not_stored(&error))
+    }
+
+    /// Waits for jobs of a topic that are over, and that only have to be forgotten.
+    async fn cleared(&self, source: Uuid) {
+        let next = || {
+            let jobs = self.jobs.lock();
+            let ending = |entry: &&Entry| entry.job.state.is_over() && entry.may_copy(source);
+            let entry = jobs.values().find(ending)?;
+            Some(Arc::clone(&entry.changed).notified_owned())
+        };
+        let cleared = async {
+            while let Some(changed) = next() {
+                changed.await;
+            }
+        };
+        // Who is too slow is a rival.
+        let _ = tokio::time::timeout(MOST_SETTLING, cleared).await;
     }
 
     /// What tells of a job's next change, if it owes something.
@@ -395,9 +419,9 @@ impl Redrives {
     fn change<T>(&self, id: Uuid, change: impl FnOnce(&mut Job) -> T) -> Option<T> {
         let mut jobs = self.jobs.lock();
         let entry = jobs.get_mut(&id)?;
-        let before = entry.job.state.clone();
+        let before = (entry.job.state.clone(), entry.job.forgotten);
         let result = change(&mut entry.job);
-        if entry.job.state != before {
+        if (&entry.job.state, entry.job.forgotten) != (&before.0, before.1) {
             entry.changed.notify_waiters();
         }
         Some(result)
