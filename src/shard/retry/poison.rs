@@ -230,7 +230,12 @@ impl Skips {
     /// Moves at once, or stores the move for later: true if it is made.
     async fn move_or_wait(&self, pending: PendingMove) -> Result<bool, Refusal> {
         match self.make(&pending).await {
-            Ok(Moved::Done | Moved::Elsewhere) => return Ok(true),
+            Ok(Moved::Done) => return Ok(true),
+            // Somebody was faster; whether the record is behind the group is another question.
+            Ok(Moved::Elsewhere) => {
+                let PendingMove { group, topic, tp, to, .. } = &pending;
+                return Ok(self.committed(group, topic, tp.partition).await? >= *to);
+            }
             Ok(Moved::NotYet) => {}
             Err(fault) => return Err(later(&fault)),
         }
