@@ -424,3 +424,23 @@ fn a_large_batch_that_comes_again_makes_nothing_new_though_the_group_went_back()
     retried.until(client, 21);
     assert_eq!(retried.seen[20].value, "end");
 }
+
+#[test]
+fn what_expired_and_can_not_be_buried_waits_behind_the_others() {
+    let scratch = scratch();
+    let topic = name("unburied");
+    // There is no room for a dead-letter topic.
+    let settings = ["delay.expired.policy=deadletter", "max.partitions=1"];
+    let broker = Broker::start_with(scratch.path(), &settings);
+    let client = &mut broker.connect();
+    create(client, &topic, 1);
+    let due_ms = now_ms() + 200;
+    let late = Given::at(due_ms, "late").with("klamm.expires.at", due_ms);
+    produce(client, &topic, 0, &[late, Given::at(due_ms + 1, "good")]);
+    let mut reader = Reader::new(&topic, 0);
+    reader.until(client, 1);
+    assert_eq!(reader.values(), ["good"]);
+    let pending =
+        format!("klamm_delay_pending_records{{topic=\"{}\",partition=\"0\"}}", topic.as_str());
+    assert_eq!(metric(&broker, &pending), Some(1), "it waits for its dead letter");
+}

@@ -38,6 +38,8 @@ impl NewCopy {
         let told = |name| letter::text(&self.record.headers, name);
         match self.origin.maker {
             Maker::Redrive(_) => {}
+            // It is put again, and will become a dead letter.
+            Maker::Expired if !self.plain => {}
             _ if self.plain => {
                 metrics.retry_dead_letters.of(told(letter::REASON).unwrap_or("")).add(1)
             }
