@@ -268,3 +268,28 @@ fn a_letter_without_a_key_does_not_go_where_it_would_be_compacted_away() {
     let values = values(client, &other, 0, 2);
     assert_eq!(values, ["v0", "v1"]);
 }
+
+#[test]
+fn a_job_that_begins_right_after_a_cancel_copies_nothing_again() {
+    const LETTERS: i64 = 6_000;
+    let (scene, broker) = Scene::new("handover");
+    let client = &mut broker.connect();
+    scene.bury(client, LETTERS);
+    let words = [scene.dead.as_str(), "--rate", "10000"];
+    let mut id = begin(&broker, &words);
+    for _ in 0..5 {
+        until(&broker, &id, |job| count(job, "copied") > 0 || is_over(job));
+        // It may be done by now.
+        dlq(&broker, &["cancel", &id]);
+        id = begin(&broker, &words);
+    }
+    until(&broker, &id, is_over);
+    for partition in 0..2_i32 {
+        let own = (0..LETTERS).filter(|n| n % 2 == i64::from(partition));
+        let mut expected: Vec<String> = own.map(|n| format!("v{n}")).collect();
+        let mut seen = values(client, &scene.retry, partition, expected.len());
+        seen.sort_unstable();
+        expected.sort_unstable();
+        assert!(seen == expected, "partition {partition}: {} of {}", seen.len(), expected.len());
+    }
+}
