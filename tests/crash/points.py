@@ -39,8 +39,8 @@ DELAY_POINTS = {
     "merge": 2,
     "merged": 2,
 }
-# Those that only nacks come by.
-RETRY_POINTS = {"nack-copied": 30}
+# With nacks there are too few runs for a merge, and a place of their own.
+RETRY_POINTS = {"nack-copied": 30, "release": 30, "release-half": 30, "seal": 4, "sealed": 4, "manifest": 4}
 # Small files, so that a round sees rolls, recycled commit files and checkpoints.
 SETTINGS = {"log.segment.bytes": 1 << 20, "commit.log.file.bytes": 1 << 20, "commit.log.max.bytes": 8 << 20}
 DEADLINE_S = 120
@@ -84,8 +84,8 @@ def main():
     with tempfile.TemporaryDirectory(prefix="klamm-crash-") as scratch:
         own = rounds.settings(chosen, {**SETTINGS, "durability": chosen.durability})
         broker = Klamm(Path(scratch), own).start()
-        points = {**DELAY_POINTS, **POINTS} if chosen.delays or chosen.retries else POINTS
-        points = {**RETRY_POINTS, **points} if chosen.retries else points
+        special = {**(DELAY_POINTS if chosen.delays else {}), **(RETRY_POINTS if chosen.retries else {})}
+        points = {**special, **POINTS}
         try:
             load = Load(broker.bootstrap, rounds.kinds(chosen, WITHOUT_DELAYS))
             run = Run(broker, load, points, chosen)
