@@ -171,6 +171,7 @@ fn who_asks_for_the_name_gets_the_topic() {
     let told = configs(&mut client, "retry.billing.orders");
     let expected = [
         ("cleanup.policy", "delete".to_owned(), false),
+        ("delay.enable", "true".to_owned(), false),
         ("klamm.group", "billing".to_owned(), true),
         ("klamm.role", "retry".to_owned(), true),
         ("klamm.source.topic", format!("orders:{}", base64_id(orders)), true),

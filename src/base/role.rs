@@ -51,9 +51,14 @@ impl Role {
     pub const GROUP_CONFIG: &'static str = "klamm.group";
 
     /// What such a topic has from its creation, unless its creator says otherwise: a retry leaves
-    /// by being processed and a dead letter by an operator's hand, not by age, size or key.
-    pub const TOPIC_CONFIGS: [(&'static str, &'static str); 3] =
-        [("cleanup.policy", "delete"), ("retention.bytes", "-1"), ("retention.ms", "-1")];
+    /// by being processed and a dead letter by an operator's hand, not by age, size or key; and
+    /// nacks of retries are looked for, whatever other topics inherit.
+    pub const TOPIC_CONFIGS: [(&'static str, &'static str); 4] = [
+        ("cleanup.policy", "delete"),
+        ("delay.enable", "true"),
+        ("retention.bytes", "-1"),
+        ("retention.ms", "-1"),
+    ];
 
     /// A group's retries or dead letters of a topic.
     #[must_use]

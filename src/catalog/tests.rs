@@ -29,7 +29,7 @@ fn check_configs(configs: &Configs) -> Result<(), String> {
     let numbers = ["retention.ms", "retention.bytes"];
     let good = |(key, value): (&String, &String)| {
         numbers.contains(&&**key) && value.parse::<i64>().is_ok()
-            || (&**key, &**value) == ("cleanup.policy", "delete")
+            || [("cleanup.policy", "delete"), ("delay.enable", "true")].contains(&(key, value))
     };
     if configs.iter().all(good) { Ok(()) } else { Err("a bad config".to_owned()) }
 }
