@@ -228,6 +228,7 @@ fn start(
     let mut shards = recovered.shards;
     let all_served = recovered.unserved.is_empty();
     let store = store.with_offline(recovered.unserved);
+    registry.follow(store.snapshots());
     let roster = Arc::<Roster>::default();
     let around = Around {
         metrics,

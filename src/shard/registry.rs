@@ -1,14 +1,15 @@
 //! Which partitions are served here: the read side that connections share with the shards.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 
 use super::delay::limits::DelayLimits;
-use crate::base::ids::TopicPartition;
+use crate::base::ids::{TopicPartition, Uuid};
 use crate::base::role::Role;
+use crate::catalog::Catalog;
 use crate::delay::rules::DelayRules;
 use crate::log::validate::BatchRules;
 use crate::log::view::PartitionView;
@@ -45,6 +46,8 @@ pub struct TopicRules {
 #[derive(Default)]
 pub struct Registry {
     partitions: RwLock<FxHashMap<TopicPartition, Arc<Partition>>>,
+    /// Set once the broker serves.
+    topics: OnceLock<Arc<ArcSwap<Catalog>>>,
 }
 
 impl Registry {
@@ -59,6 +62,18 @@ impl Registry {
 
     pub fn remove(&self, tp: TopicPartition) -> Option<Arc<Partition>> {
         self.partitions.write().remove(&tp)
+    }
+
+    /// Where all topics are known, also those of which nothing is served.
+    pub fn follow(&self, topics: Arc<ArcSwap<Catalog>>) {
+        // A registry belongs to one data directory: the first is the only one.
+        let _ = self.topics.set(topics);
+    }
+
+    /// Whether a topic is deleted. Its id is given to no other.
+    #[must_use]
+    pub fn is_gone(&self, topic_id: Uuid) -> bool {
+        self.topics.get().is_some_and(|topics| topics.load().topic_by_id(topic_id).is_none())
     }
 
     /// Everything that is served, in no order.

@@ -284,7 +284,9 @@ impl Shard {
 
 /// The offset below which no copy of a source's record is asked for again.
 fn copied_from(registry: &Registry, maker: &Maker, source: TopicPartition) -> Option<i64> {
-    let source = registry.get(source)?;
+    let Some(source) = registry.get(source) else {
+        return registry.is_gone(source.topic_id).then_some(i64::MAX);
+    };
     match maker {
         // What is in runs may be older than the journal's start.
         Maker::Expired => None,
