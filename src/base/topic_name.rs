@@ -1,9 +1,22 @@
-//! What a topic may be called. A name becomes a directory name, so nothing else may reach a path.
+//! What a topic may be called, and which names are the brokers' own. A name becomes a directory
+//! name, so nothing else may reach a path.
 
 use super::fault::{Code, Fault};
 
 /// Room for `-<partition>` and `.<uuid>-delete` in a file name of 255 bytes is Kafka's reason.
 pub const MAX_NAME_BYTES: usize = 249;
+
+/// Topics that brokers alone write to. Source: Kafka 4.3, `Topic`.
+const INTERNAL: [&str; 3] = ["__consumer_offsets", "__share_group_state", "__transaction_state"];
+
+/// The log of Kafka's controllers: never a topic that a client may create.
+pub const CLUSTER_METADATA: &str = "__cluster_metadata";
+
+/// Whether a topic of that name is the brokers' own.
+#[must_use]
+pub fn is_internal(name: &str) -> bool {
+    INTERNAL.contains(&name)
+}
 
 /// Kafka's rules: 1 to 249 of `[a-zA-Z0-9._-]`, and neither `.` nor `..`.
 ///

@@ -30,9 +30,7 @@ use crate::base::role::Role;
 
 pub use decide::{CheckConfigs, Command, NewPartitions, NewTopic, Policy, TopicKey, decide};
 pub use edit::{ConfigEdit, KeyEdit, ListEdit};
-pub use names::is_internal;
-
-pub use crate::base::topic_name::check_topic_name;
+pub use crate::base::topic_name::{check_topic_name, is_internal};
 
 /// Configs that differ from their defaults, by Kafka's key.
 pub type Configs = BTreeMap<String, String>;

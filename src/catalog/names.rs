@@ -1,22 +1,9 @@
-//! Names of topics beyond what `base::topic_name` asks of each by itself: which are the brokers'
-//! own, and which collide.
+//! Names of topics beyond what `base::topic_name` says of each by itself: which collide.
 
 use std::sync::Arc;
 
 use crate::base::fault::{Code, Fault};
-use crate::base::topic_name::check_topic_name;
-
-/// Topics that brokers alone write to. Source: Kafka 4.3, `Topic`.
-const INTERNAL: [&str; 3] = ["__consumer_offsets", "__share_group_state", "__transaction_state"];
-
-/// The log of Kafka's controllers: never a topic that a client may create.
-const CLUSTER_METADATA: &str = "__cluster_metadata";
-
-/// Whether a topic of that name is the brokers' own.
-#[must_use]
-pub fn is_internal(name: &str) -> bool {
-    INTERNAL.contains(&name)
-}
+use crate::base::topic_name::{CLUSTER_METADATA, check_topic_name};
 
 /// As [`check_topic_name`], for a topic that a client wants to create.
 pub(super) fn check_new_topic_name(name: &str) -> Result<(), Fault> {

@@ -7,6 +7,7 @@ mod anew;
 #[path = "../delay/kit.rs"]
 mod kit;
 mod nacks;
+mod named;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -22,7 +22,7 @@ use crate::support::broker::Broker;
 use crate::support::client::Client;
 
 /// How often a question is asked again while the coordinator begins its work.
-const ASKS: usize = 10_000;
+const ASKS: usize = 200_000;
 
 fn text(text: String) -> StrBytes {
     StrBytes::from_string(text)

@@ -20,11 +20,14 @@ pub struct RetrySettings {
 }
 
 impl RetrySettings {
+    /// The key of the topic for a group's dead letters.
+    pub const DEAD_LETTER_TOPIC: &'static str = "errors.deadletterqueue.topic.name";
+
     /// Resolves a group's configs. Values that do not pass their check are passed over.
     #[must_use]
     pub fn resolve(configs: &Overrides, broker: &BrokerConfig) -> Self {
         let read = Reader::group(broker, configs);
-        let topic = read.text("errors.deadletterqueue.topic.name");
+        let topic = read.text(Self::DEAD_LETTER_TOPIC);
         Self {
             max_attempts: read.count("retry.max.attempts"),
             backoff_initial_ms: read.long("retry.backoff.initial.ms"),

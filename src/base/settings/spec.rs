@@ -28,7 +28,7 @@ pub enum Kind {
         max: f64,
     },
     String,
-    /// A string that is empty or a legal topic name.
+    /// A string that is empty, or a legal name of a topic that is not the brokers' own.
     TopicName,
     /// Comma-separated; an empty `allowed` admits any entry.
     List {

@@ -5,7 +5,7 @@
 
 use super::delay::{ALIAS_TARGETS, are_aliases};
 use super::spec::{Kind, Range};
-use crate::base::topic_name::is_legal;
+use crate::base::topic_name::{CLUSTER_METADATA, is_internal, is_legal};
 
 /// A checked value.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,7 +38,10 @@ pub(super) fn parse(kind: Kind, text: &str) -> Result<Value, String> {
             text.parse().ok().filter(|v: &f64| *v >= min && *v <= max).map(Value::Double)
         }
         Kind::String => Some(Value::Text(text.into())),
-        Kind::TopicName => (text.is_empty() || is_legal(text)).then(|| Value::Text(text.into())),
+        Kind::TopicName => {
+            let is_clients = is_legal(text) && !is_internal(text) && text != CLUSTER_METADATA;
+            (text.is_empty() || is_clients).then(|| Value::Text(text.into()))
+        }
         Kind::Enum(words) => words.contains(&text).then(|| Value::Text(text.into())),
         Kind::List { allowed } => list(text)
             .filter(|entries| {
@@ -87,7 +90,7 @@ pub(super) fn expectation(kind: Kind) -> String {
         Kind::Double { min, max: f64::MAX } => format!("a number, {min} or more"),
         Kind::Double { min, max } => format!("a number from {min} to {max}"),
         Kind::String => "text".into(),
-        Kind::TopicName => "a topic's name, or empty".into(),
+        Kind::TopicName => "the name of a topic that clients may write to, or empty".into(),
         Kind::Enum(words) => format!("one of {}", words.join(", ")),
         Kind::List { allowed: [] } => "a comma-separated list".into(),
         Kind::List { allowed } => format!("a comma-separated list of {}", allowed.join(", ")),

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::copy::{NewCopy, Riding};
 use super::failed::{Cause, Failed};
 use super::outbox::{MOST_RIDING_BYTES, Outbox};
-use super::place::Wanted;
+use super::place::{Wanted, is_named};
 use super::reader::{Stretch, Unreadable};
 use super::steward::Steward;
 use crate::base::env::Env;
@@ -96,6 +96,14 @@ impl Nacks<'_> {
         let catalog = Arc::clone(&self.metadata.catalog());
         let topic = catalog.topic_by_id(partition.tp.topic_id);
         let topic = topic.ok_or_else(|| Fault::new(Code::UnknownTopicOrPartition))?;
+        if let Some(first) = asked.first()
+            && is_named(&catalog, self.defaults, topic)
+        {
+            let group = first.nack.group.as_bytes();
+            let header = Header { key: headers::NACK_GROUP.as_bytes(), value: Some(group) };
+            let why = "configs name the topic for dead letters, of which there are no retries";
+            return Err(invalid(first.index, refused(header, why)));
+        }
         for asked in &asked {
             self.check(partition, topic, asked)?;
         }

@@ -153,6 +153,7 @@ fn retries_are_checked_when_they_are_set() {
         ("retry.backoff.jitter", "1.1"),
         ("retry.backoff.initial.ms", "10s"),
         ("errors.deadletterqueue.topic.name", "no such/name"),
+        ("errors.deadletterqueue.topic.name", "__consumer_offsets"),
         ("errors.deadletterqueue.copy.record.enable", "maybe"),
     ] {
         assert!(check(&[(key, value)]).unwrap_err().contains(key), "{key}={value}");
