@@ -28,9 +28,9 @@ use crate::base::fault::{Code, Fault};
 use crate::base::ids::{TopicPartition, Uuid};
 use crate::base::role::Role;
 
+pub use crate::base::topic_name::{check_topic_name, is_internal};
 pub use decide::{CheckConfigs, Command, NewPartitions, NewTopic, Policy, TopicKey, decide};
 pub use edit::{ConfigEdit, KeyEdit, ListEdit};
-pub use crate::base::topic_name::{check_topic_name, is_internal};
 
 /// Configs that differ from their defaults, by Kafka's key.
 pub type Configs = BTreeMap<String, String>;
@@ -64,6 +64,12 @@ impl Topic {
     #[must_use]
     pub fn is_internal(&self) -> bool {
         is_internal(&self.name)
+    }
+
+    /// Whether it has a role for this group.
+    #[must_use]
+    pub fn belongs_to(&self, group: &str) -> bool {
+        self.role.as_ref().is_some_and(|role| role.group.as_deref() == Some(group))
     }
 
     #[must_use]

@@ -36,6 +36,8 @@ pub trait Cluster {
     /// The offset behind the last record of a partition that consumers can read; `None` if the
     /// partition is not served here.
     fn visible_end(&self, topic: Uuid, partition: i32) -> Option<i64>;
+    /// Whether a topic has another one for this group's retries or dead letters.
+    fn has_failed(&self, group: &str, topic: Uuid) -> bool;
     /// The topics that hold this group's retries.
     fn each_retry_topic(&self, group: &str, visit: &mut dyn FnMut(&TopicInfo));
     /// What is in force for a group of the consumer protocol.

@@ -262,6 +262,7 @@ impl Life {
             instance_id: None,
             generation: -1,
             knows_epochs: true,
+            may_move_back: true,
             retention_ms: None,
             topics: vec![(TOPIC.into(), vec![asked])],
         });
@@ -304,8 +305,7 @@ impl Life {
 
 fn heard(world: &mut World, key: usize, about: About, reply: &Reply) -> Result<(), Broken> {
     match (about, reply) {
-        (About::Commit(offset), Reply::Commit(commit)) => {
-            let topics = &commit.outcomes;
+        (About::Commit(offset), Reply::Commit(topics)) => {
             let stored = topics.iter().flat_map(|(_, done)| done).all(|(_, done)| done.is_ok());
             if !stored {
                 return Err(Broken::Invariant(format!("a commit was refused: {topics:?}")));

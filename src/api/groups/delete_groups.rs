@@ -13,6 +13,7 @@ use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
 use kafka_protocol::messages::{ApiKey, DeleteGroupsRequest, DeleteGroupsResponse};
 use rustc_hash::FxHashSet;
 
+use super::Answered;
 use super::offsets::answered;
 use crate::api::Services;
 use crate::api::endpoint::{Begun, Cx, Endpoint};
@@ -39,23 +40,14 @@ impl Endpoint for DeleteGroups {
             // A group is deleted and told of once, however often it is named.
             .filter(|id| named.insert(id.clone()))
             .map(|id| {
-                let answer = groups.ask(&id, Command::DeleteGroup(id.to_string()));
+                let answer = groups.ask(&id, delete(&id, true));
                 (id, answer)
             })
             .collect();
         Begun::later(async move {
             let mut results = Vec::with_capacity(asked.len());
             for (id, answer) in asked {
-                let outcome = answered(answer, |reply| match reply {
-                    Reply::DeleteGroup(outcome) => Some(outcome.map_err(Fault::from)),
-                    _ => None,
-                });
-                let mut outcome = outcome.await.flatten();
-                if outcome.is_ok() {
-                    let Services { shards, metadata, defaults, .. } = &*services;
-                    let anew = back::everywhere(&metadata.catalog(), &id);
-                    outcome = back::forget(shards, metadata, defaults, &id, anew).await;
-                }
+                let outcome = delete_known(&services, &id, answer).await;
                 let code = outcome.err().map_or(0, |fault| fault.code());
                 let result = DeletableGroupResult::default().with_group_id(id);
                 results.push(result.with_error_code(code));
@@ -63,4 +55,29 @@ impl Endpoint for DeleteGroups {
             DeleteGroupsResponse::default().with_results(results)
         })
     }
+}
+
+fn delete(group: &str, dry_run: bool) -> Command {
+    Command::DeleteGroup { group: group.to_owned(), dry_run }
+}
+
+/// Deletes a group once it is known that it may be. What it has failed on is forgotten first: a
+/// crash in between must not leave it to a group that is not that one any more.
+async fn delete_known(
+    services: &Services,
+    group: &str,
+    answer: impl Future<Output = Answered>,
+) -> Result<(), Fault> {
+    deleted(answer).await?;
+    let Services { shards, metadata, defaults, groups, .. } = services;
+    back::forget_group(shards, metadata, defaults, group).await?;
+    deleted(groups.ask(group, delete(group, false))).await
+}
+
+async fn deleted(answer: impl Future<Output = Answered>) -> Result<(), Fault> {
+    let outcome = answered(answer, |reply| match reply {
+        Reply::DeleteGroup(outcome) => Some(outcome.map_err(Fault::from)),
+        _ => None,
+    });
+    outcome.await.flatten()
 }

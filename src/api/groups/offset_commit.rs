@@ -21,11 +21,14 @@ use kafka_protocol::messages::offset_commit_response::{
 };
 use kafka_protocol::messages::{ApiKey, OffsetCommitRequest, OffsetCommitResponse};
 
+use super::Answered;
 use super::offsets::{answered, code, name, topic_name};
 use crate::api::Services;
 use crate::api::endpoint::{Begun, Cx, Endpoint};
-use crate::base::fault::Fault;
-use crate::coord::group::offsets::{ByTopic, Command, Commit, CommitPartition, Outcome, Reply};
+use crate::base::fault::{Code, Fault};
+use crate::coord::group::offsets::{
+    ByTopic, Command, Commit, CommitPartition, MovesBack, Outcome, Reply,
+};
 use crate::shard::retry::back;
 
 /// "As the broker is configured", in requests that can name a retention time.
@@ -53,26 +56,13 @@ impl Endpoint for OffsetCommit {
             generation: request.generation_id_or_member_epoch,
             knows_epochs: cx.version >= EPOCHS_SINCE,
             retention_ms: retention,
-            topics: request.topics.into_iter().map(committed).collect(),
+            may_move_back: false,
+            topics: request.topics.into_iter().map(wanted).collect(),
         });
         let answer = cx.services.groups.ask(&group, commit);
         let services = Arc::clone(cx.services);
         Begun::later(async move {
-            let done = answered(answer, |reply| match reply {
-                Reply::Commit(done) => Some(done),
-                _ => None,
-            });
-            let back = match done.await {
-                Ok(done) if done.moved_back.is_empty() => return respond(done.outcomes),
-                Ok(done) => {
-                    let Services { shards, metadata, defaults, .. } = &*services;
-                    let forgotten =
-                        back::forget(shards, metadata, defaults, &group, done.moved_back);
-                    forgotten.await.map(|()| done.outcomes)
-                }
-                Err(fault) => Err(fault),
-            };
-            match back {
+            match committed(&services, &group, answer).await {
                 Ok(outcomes) => respond(outcomes),
                 Err(fault) => refuse(asked, &fault),
             }
@@ -80,11 +70,36 @@ impl Endpoint for OffsetCommit {
     }
 }
 
+/// Waits for a commit. One that moves the group back is stored only when what the group has failed
+/// on is forgotten from there on: it may fail on that again, and whatever comes between, nothing
+/// that it fails on then passes for known.
+async fn committed(
+    services: &Services,
+    group: &str,
+    answer: impl Future<Output = Answered>,
+) -> Result<ByTopic<Outcome>, Fault> {
+    let MovesBack { mut commit, moved_back } = match answered(answer, Some).await? {
+        Reply::MovesBack(held) => *held,
+        reply => return stored(reply),
+    };
+    let Services { shards, metadata, defaults, groups, .. } = services;
+    back::forget(shards, metadata, defaults, group, moved_back).await?;
+    commit.may_move_back = true;
+    stored(answered(groups.ask(group, Command::Commit(commit)), Some).await?)
+}
+
+fn stored(reply: Reply) -> Result<ByTopic<Outcome>, Fault> {
+    match reply {
+        Reply::Commit(outcomes) => Ok(outcomes),
+        _ => Err(Code::UnknownServerError.into()),
+    }
+}
+
 fn numbers(topic: &OffsetCommitRequestTopic) -> (Arc<str>, Vec<i32>) {
     (name(&topic.name), topic.partitions.iter().map(|p| p.partition_index).collect())
 }
 
-fn committed(topic: OffsetCommitRequestTopic) -> (Arc<str>, Vec<CommitPartition>) {
+fn wanted(topic: OffsetCommitRequestTopic) -> (Arc<str>, Vec<CommitPartition>) {
     let partitions = topic.partitions.into_iter().map(|asked| CommitPartition {
         partition: asked.partition_index,
         offset: asked.committed_offset,

@@ -12,6 +12,7 @@ use kafka_protocol::messages::offset_delete_response::{
 };
 use kafka_protocol::messages::{ApiKey, OffsetDeleteRequest, OffsetDeleteResponse};
 
+use super::Answered;
 use super::offsets::{answered, code, name, topic_name};
 use crate::api::Services;
 use crate::api::endpoint::{Begun, Cx, Endpoint};
@@ -35,20 +36,17 @@ impl Endpoint for OffsetDelete {
         let topics = request.topics.iter().map(|topic| {
             (name(&topic.name), topic.partitions.iter().map(|p| p.partition_index).collect())
         });
-        let command = Command::Delete(Delete { group: group.clone(), topics: topics.collect() });
+        let asked = Delete { group: group.clone(), dry_run: true, topics: topics.collect() };
+        let delete = Delete { dry_run: false, ..asked.clone() };
         let services = Arc::clone(cx.services);
-        let answer = services.groups.ask(&group, command);
+        let answer = services.groups.ask(&group, Command::Delete(asked));
         Begun::later(async move {
-            let outcomes = answered(answer, |reply| match reply {
-                Reply::Delete(outcomes) => Some(outcomes.map_err(Fault::from)),
-                _ => None,
-            });
             let forgotten = async {
-                let outcomes = outcomes.await.flatten()?;
-                let Services { shards, metadata, defaults, .. } = &*services;
-                let anew = begun_anew(&metadata.catalog(), &outcomes);
+                let Services { shards, metadata, defaults, groups, .. } = &*services;
+                let anew = begun_anew(&metadata.catalog(), &deleted(answer).await?);
+                // First: a crash in between must not leave a group that fails and is not heard.
                 back::forget(shards, metadata, defaults, &group, anew).await?;
-                Ok::<_, Fault>(outcomes)
+                deleted(groups.ask(&group, Command::Delete(delete))).await
             };
             match forgotten.await {
                 Ok(outcomes) => respond(outcomes),
@@ -56,6 +54,14 @@ impl Endpoint for OffsetDelete {
             }
         })
     }
+}
+
+async fn deleted(answer: impl Future<Output = Answered>) -> Result<ByTopic<Outcome>, Fault> {
+    let outcomes = answered(answer, |reply| match reply {
+        Reply::Delete(outcomes) => Some(outcomes.map_err(Fault::from)),
+        _ => None,
+    });
+    outcomes.await.flatten()
 }
 
 /// Without a committed offset a group may read a partition from its beginning.

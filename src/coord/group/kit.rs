@@ -94,6 +94,11 @@ impl Cluster for FakeCluster {
         self.ends.get(&(topic, partition)).copied()
     }
 
+    fn has_failed(&self, group: &str, topic: Uuid) -> bool {
+        let of_it = |role: &Role| role.source_id == topic && role.group.as_deref() == Some(group);
+        self.topics.values().any(|topic| topic.role.as_deref().is_some_and(of_it))
+    }
+
     fn each_retry_topic(&self, group: &str, visit: &mut dyn FnMut(&TopicInfo)) {
         self.topics.values().filter(|topic| topic.retries_for(group)).for_each(visit);
     }

@@ -80,6 +80,10 @@ impl Cluster for Snapshot {
         Some(served.view.high_watermark())
     }
 
+    fn has_failed(&self, group: &str, topic: Uuid) -> bool {
+        self.seen.followers(topic).any(|follower| follower.belongs_to(group))
+    }
+
     fn each_retry_topic(&self, group: &str, visit: &mut dyn FnMut(&TopicInfo)) {
         let own = self.seen.with_roles().map(info).filter(|topic| topic.retries_for(group));
         own.for_each(|topic| visit(&topic));

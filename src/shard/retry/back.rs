@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
 use super::copy::{Copied, Task};
 use super::place::Wanted;
 use crate::base::fault::{Code, Fault};
@@ -14,6 +16,9 @@ use crate::delay::copies::Maker;
 use crate::shard::Shards;
 use crate::shard::host::Defaults;
 use crate::shard::metadata::Metadata;
+
+/// The answer to a task.
+type Asked = oneshot::Receiver<Result<Copied, Fault>>;
 
 /// Forgets the copies of what a group is going to read again. Done when that is durable.
 ///
@@ -37,30 +42,42 @@ pub async fn forget(
         let dests = destinations(&catalog, defaults, group, moved.tp);
         dests.into_iter().map(move |dest| (dest, moved))
     });
-    let asked: Vec<_> = dests.map(clear).collect();
+    done(dests.map(clear).collect()).await
+}
+
+/// Forgets all copies of a group that is to be deleted. Done when that is durable.
+///
+/// # Errors
+/// As [`forget`].
+pub async fn forget_group(
+    shards: &Shards,
+    metadata: &Metadata,
+    defaults: &Defaults,
+    group: &str,
+) -> Result<(), Fault> {
+    let catalog = Arc::clone(&metadata.catalog());
+    let named = defaults.retries(&catalog, group).dead_letter_topic;
+    let named = named.and_then(|name| catalog.topic(&name));
+    let own = catalog.with_roles().filter(|topic| topic.belongs_to(group)).chain(named);
+    let dests =
+        own.flat_map(|topic| (0..topic.partitions).map(|n| TopicPartition::new(topic.id, n)));
+    let maker = Maker::Nack(group.into());
+    let forget = |dest| shards.ask_copies(Task::Forget { dest, maker: maker.clone() });
+    done(dests.map(forget).collect()).await
+}
+
+async fn done(asked: Vec<Asked>) -> Result<(), Fault> {
     for answer in asked {
         let again = |why: String| Fault::with(Code::CoordinatorLoadInProgress, why);
         let cleared = answer.await.map_err(|_| again("the broker is stopping".to_owned()))?;
-        let _: Copied = cleared.map_err(|fault| again(fault.to_string()))?;
-    }
-    Ok(())
-}
-
-/// Where a group may have failed: all of that when it begins anew.
-#[must_use]
-pub fn everywhere(catalog: &Catalog, group: &str) -> Vec<MovedBack> {
-    let mut places = Vec::new();
-    for topic in catalog.with_roles() {
-        let Some(role) = topic.role.as_ref().filter(|r| r.group.as_deref() == Some(group)) else {
-            continue;
-        };
-        for partition in 0..topic.partitions {
-            for id in [role.source_id, topic.id] {
-                places.push(MovedBack { tp: TopicPartition::new(id, partition), offset: 0 });
-            }
+        match cleared {
+            // A topic that is being deleted remembers nothing.
+            Err(fault) if fault.kind() == Code::NotLeaderOrFollower => {}
+            Err(fault) => return Err(again(fault.to_string())),
+            Ok(Copied { .. }) => {}
         }
     }
-    places
+    Ok(())
 }
 
 /// Where there may be copies for a group of a partition's records.

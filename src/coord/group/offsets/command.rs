@@ -21,7 +21,11 @@ pub enum Command {
     /// Deletes offsets of a group: OffsetDelete.
     Delete(Delete),
     /// Deletes a whole group.
-    DeleteGroup(String),
+    DeleteGroup {
+        group: String,
+        /// Only to know whether it would be.
+        dry_run: bool,
+    },
     /// From the host: these topics are no more, and nor are offsets in them.
     TopicsDeleted(Arc<[TopicInfo]>),
     /// Moves one offset on, past a record that an operator took out of the way.
@@ -32,7 +36,10 @@ pub enum Command {
 
 #[derive(Clone, Debug)]
 pub enum Reply {
-    Commit(Done),
+    Commit(ByTopic<Outcome>),
+    /// Nothing was stored: the group would be moved back, and what it has failed on is to be
+    /// forgotten first.
+    MovesBack(Box<MovesBack>),
     Fetch(Result<ByTopic<Fetched>, Code>),
     Delete(Result<ByTopic<Outcome>, Code>),
     DeleteGroup(Result<(), Code>),
@@ -41,19 +48,19 @@ pub enum Reply {
     List(Vec<Listed>),
 }
 
-/// What a commit came to.
-#[derive(Clone, Debug, Default)]
-pub struct Done {
-    pub outcomes: ByTopic<Outcome>,
+/// A commit that is not stored yet.
+#[derive(Clone, Debug)]
+pub struct MovesBack {
+    pub commit: Commit,
     /// Where the group is going to read again what it has read.
     pub moved_back: Vec<MovedBack>,
 }
 
-/// A committed offset that went back.
+/// A committed offset that goes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MovedBack {
     pub tp: TopicPartition,
-    /// Where it is now.
+    /// Where it goes.
     pub offset: i64,
 }
 
@@ -72,6 +79,8 @@ pub struct Commit {
     pub knows_epochs: bool,
     /// Of requests before v5: how long the offsets are to be kept.
     pub retention_ms: Option<i64>,
+    /// Stored even where it moves the group back; else it is given back.
+    pub may_move_back: bool,
     pub topics: ByTopic<CommitPartition>,
 }
 
@@ -113,6 +122,8 @@ pub struct Committed {
 #[derive(Clone, Debug)]
 pub struct Delete {
     pub group: String,
+    /// Only to know what would be deleted.
+    pub dry_run: bool,
     pub topics: ByTopic<i32>,
 }
 

@@ -24,8 +24,8 @@ use crate::coord::cluster::TopicInfo;
 use crate::coord::machine::Caller;
 
 pub use command::{
-    ByTopic, Command, Commit, CommitPartition, Committed, Delete, Done, Fetch, Fetched, Listed,
-    Move, Moved, MovedBack, Outcome, Reply,
+    ByTopic, Command, Commit, CommitPartition, Committed, Delete, Fetch, Fetched, Listed, Move,
+    Moved, MovedBack, MovesBack, Outcome, Reply,
 };
 pub use expiry::expire;
 use room::Room;
@@ -84,7 +84,7 @@ impl Offsets {
 /// Decides a command.
 pub fn handle(groups: &mut GroupMap, cx: &mut Cx<'_>, caller: Caller, command: Command) {
     let reply = match command {
-        Command::Commit(request) => Reply::Commit(commit(groups, cx, request)),
+        Command::Commit(request) => commit(groups, cx, request),
         Command::Fetch(request) => {
             let found = fetch(groups, cx, &request);
             if let Ok(found) = &found {
@@ -94,7 +94,9 @@ pub fn handle(groups: &mut GroupMap, cx: &mut Cx<'_>, caller: Caller, command: C
         }
         Command::Move(request) => Reply::Move(move_on(groups, cx, request)),
         Command::Delete(request) => Reply::Delete(delete(groups, cx, request)),
-        Command::DeleteGroup(group) => Reply::DeleteGroup(delete_group(groups, cx, &group)),
+        Command::DeleteGroup { group, dry_run } => {
+            Reply::DeleteGroup(delete_group(groups, cx, &group, dry_run))
+        }
         Command::TopicsDeleted(topics) => {
             forget_topics(groups, cx, &topics);
             Reply::TopicsDeleted
@@ -106,7 +108,7 @@ pub fn handle(groups: &mut GroupMap, cx: &mut Cx<'_>, caller: Caller, command: C
 
 /// Partitions that do not exist are refused first and do not touch the group; the others stand or
 /// fall together by what the group's kind says, and each by its metadata.
-fn commit(groups: &mut GroupMap, cx: &mut Cx<'_>, request: Commit) -> Done {
+fn commit(groups: &mut GroupMap, cx: &mut Cx<'_>, request: Commit) -> Reply {
     let topics: Vec<_> =
         request.topics.iter().map(|(name, _)| cx.moment.cluster.topic(name)).collect();
     let mut known = Vec::new();
@@ -118,8 +120,12 @@ fn commit(groups: &mut GroupMap, cx: &mut Cx<'_>, request: Commit) -> Done {
     let admitted = if known.is_empty() { Ok(()) } else { admit(groups, cx, &request, &known) };
     let group = Arc::<str>::from(&*request.group);
     let expires_ms = request.retention_ms.map(|ms| cx.moment.wall_ms.saturating_add(ms));
-    let is_outside = request.generation < 0;
-    let mut moved_back = Vec::new();
+    if admitted.is_ok() && !request.may_move_back {
+        let moved_back = moved_back(groups, &request, &topics);
+        if !moved_back.is_empty() {
+            return Reply::MovesBack(Box::new(MovesBack { commit: request, moved_back }));
+        }
+    }
     let mut outcomes = Vec::with_capacity(request.topics.len());
     for ((topic, partitions), info) in request.topics.into_iter().zip(topics) {
         let mut done = Vec::with_capacity(partitions.len());
@@ -128,8 +134,6 @@ fn commit(groups: &mut GroupMap, cx: &mut Cx<'_>, request: Commit) -> Done {
             let outcome = match &info {
                 Some(info) if exists(info, partition) => {
                     admitted.and_then(|()| fits(cx, &asked.metadata)).map(|()| {
-                        let at = Partition { group: &group, info, number: partition };
-                        moved_back.extend(at.moved_back(groups, asked.offset, is_outside));
                         let value = OffsetValue {
                             offset: asked.offset,
                             // The record with an expiry has no room for these.
@@ -155,26 +159,27 @@ fn commit(groups: &mut GroupMap, cx: &mut Cx<'_>, request: Commit) -> Done {
         }
         outcomes.push((topic, done));
     }
-    Done { outcomes, moved_back }
+    Reply::Commit(outcomes)
 }
 
-/// Where an offset is committed.
-struct Partition<'a> {
-    group: &'a str,
-    info: &'a TopicInfo,
-    number: i32,
-}
-
-impl Partition<'_> {
-    /// Whether this commit moves the group back. One from outside that repeats what is committed
-    /// counts as well: an operator whose answer got lost asks again.
-    fn moved_back(&self, groups: &GroupMap, offset: i64, is_outside: bool) -> Option<MovedBack> {
-        let committed = groups.get(self.group)?.offsets.get(&self.info.name, self.number)?;
-        let of_this = committed.topic_id.is_nil() || committed.topic_id == self.info.id;
-        let back = offset < committed.offset || is_outside && offset == committed.offset;
-        let tp = TopicPartition::new(self.info.id, self.number);
-        (of_this && back).then_some(MovedBack { tp, offset })
+/// Where a commit takes the group back.
+fn moved_back(groups: &GroupMap, request: &Commit, topics: &[Option<TopicInfo>]) -> Vec<MovedBack> {
+    let Some(group) = groups.get(&request.group) else { return Vec::new() };
+    let mut moved_back = Vec::new();
+    for ((_, partitions), info) in request.topics.iter().zip(topics) {
+        let Some(info) = info else { continue };
+        let is_back = |asked: &&CommitPartition| {
+            let committed = group.offsets.get(&info.name, asked.partition);
+            let of_this =
+                |value: &&OffsetValue| value.topic_id.is_nil() || value.topic_id == info.id;
+            committed.filter(of_this).is_some_and(|value| asked.offset < value.offset)
+        };
+        moved_back.extend(partitions.iter().filter(is_back).map(|asked| MovedBack {
+            tp: TopicPartition::new(info.id, asked.partition),
+            offset: asked.offset,
+        }));
     }
+    moved_back
 }
 
 fn exists(topic: &TopicInfo, partition: i32) -> bool {
@@ -354,16 +359,26 @@ fn delete(
         }
         outcomes.push((topic, done));
     }
-    let gone = gone.iter().map(|(topic, partition)| tombstone(&id, topic, *partition));
-    store_all(groups, cx, gone.collect());
+    if !request.dry_run {
+        let gone = gone.iter().map(|(topic, partition)| tombstone(&id, topic, *partition));
+        store_all(groups, cx, gone.collect());
+    }
     Ok(outcomes)
 }
 
 /// Offsets go first, so that a log cut between the two never shows offsets without their group's
 /// end. What is too much for one decision is left to the next try, which the code asks for.
-fn delete_group(groups: &mut GroupMap, cx: &mut Cx<'_>, id: &str) -> Result<(), Code> {
+fn delete_group(
+    groups: &mut GroupMap,
+    cx: &mut Cx<'_>,
+    id: &str,
+    dry_run: bool,
+) -> Result<(), Code> {
     let group = groups.get(id).ok_or(Code::GroupIdNotFound)?;
     let mut end = rules::tombstones(group)?;
+    if dry_run {
+        return Ok(());
+    }
     let mut room = Room::default();
     let offsets = group.offsets.iter().take_while(|(topic, ..)| room.take(id, topic, 0));
     let mut gone: Vec<_> = offsets.map(|(topic, n, _)| tombstone(&group.id, topic, n)).collect();

@@ -35,7 +35,11 @@ pub(super) fn complete(found: &mut ByTopic<Fetched>, group: &str, cx: &Cx<'_>) {
     });
 }
 
-/// Whether the group's offsets in a topic are kept while the topic exists.
+/// Whether the group's offsets in a topic do not expire: it is for the group's retries, or the
+/// group has retries or dead letters of it. Begun anew there, the group would fail on records that
+/// are remembered as failed, and get none of them again.
 pub(super) fn are_kept(cx: &Cx<'_>, group: &str, topic: &str) -> bool {
-    cx.moment.cluster.topic(topic).is_some_and(|info| info.retries_for(group))
+    let cluster = cx.moment.cluster;
+    let is_kept = |info: TopicInfo| info.retries_for(group) || cluster.has_failed(group, info.id);
+    cluster.topic(topic).is_some_and(is_kept)
 }

@@ -48,18 +48,24 @@ fn plain(group: &str, topics: &[(&str, &[CommitPartition])]) -> Commit {
         generation: -1,
         knows_epochs: true,
         retention_ms: None,
+        may_move_back: true,
         topics: topics.iter().map(|(topic, of)| (Arc::from(*topic), of.to_vec())).collect(),
     }
 }
 
-fn commit_whole(kit: &mut Kit, request: Commit) -> Done {
-    let Reply::Commit(done) = ask(kit, Command::Commit(request)) else { panic!("no commit") };
-    done
+/// Where a commit would move the group back; it is not stored then.
+fn held(kit: &mut Kit, request: Commit) -> Vec<MovedBack> {
+    match ask(kit, Command::Commit(Commit { may_move_back: false, ..request })) {
+        Reply::MovesBack(held) => held.moved_back,
+        Reply::Commit(_) => Vec::new(),
+        other => panic!("{other:?}"),
+    }
 }
 
 /// How each partition fared.
 fn commit(kit: &mut Kit, request: Commit) -> Vec<(String, i32, Result<(), Code>)> {
-    flat(commit_whole(kit, request).outcomes)
+    let Reply::Commit(topics) = ask(kit, Command::Commit(request)) else { panic!("no commit") };
+    flat(topics)
 }
 
 fn flat(topics: ByTopic<Outcome>) -> Vec<(String, i32, Result<(), Code>)> {
@@ -108,13 +114,13 @@ fn delete(
     of: &[i32],
 ) -> Result<Vec<Result<(), Code>>, Code> {
     let topics = vec![(Arc::from(topic), of.to_vec())];
-    let request = Delete { group: group.to_owned(), topics };
+    let request = Delete { group: group.to_owned(), dry_run: false, topics };
     let Reply::Delete(outcome) = ask(kit, Command::Delete(request)) else { panic!("no deletion") };
     outcome.map(|topics| flat(topics).into_iter().map(|(_, _, outcome)| outcome).collect())
 }
 
 fn delete_group(kit: &mut Kit, group: &str) -> Result<(), Code> {
-    match ask(kit, Command::DeleteGroup(group.to_owned())) {
+    match ask(kit, Command::DeleteGroup { group: group.to_owned(), dry_run: false }) {
         Reply::DeleteGroup(outcome) => outcome,
         other => panic!("{other:?}"),
     }
@@ -703,15 +709,16 @@ fn a_group_begins_its_retry_topic_at_the_beginning() {
 }
 
 #[test]
-fn offsets_in_a_retry_topic_are_kept_while_it_exists() {
+fn offsets_of_a_group_that_has_failed_are_kept_while_its_retry_topic_is_there() {
     let mut kit = kit();
     kit.cluster.set_retry_topic("retry.g.orders", 1, "g", "orders");
     for group in ["g", "h"] {
         commit_one(&mut kit, group, "retry.g.orders", partition(0, 7));
         commit_one(&mut kit, group, "orders", partition(0, 5));
+        commit_one(&mut kit, group, "returns", partition(0, 3));
     }
     kit.pass(RETENTION + CHECK);
-    assert_eq!(offsets(&mut kit, "g"), ["retry.g.orders-0=7"]);
+    assert_eq!(offsets(&mut kit, "g"), ["orders-0=5", "retry.g.orders-0=7"]);
     assert_eq!(offsets(&mut kit, "h"), [""; 0]);
     kit.cluster.delete_topic("retry.g.orders");
     kit.pass(CHECK);
@@ -719,30 +726,45 @@ fn offsets_in_a_retry_topic_are_kept_while_it_exists() {
 }
 
 #[test]
-fn a_commit_tells_where_the_group_was_moved_back() {
+fn a_commit_that_moves_the_group_back_is_held_and_told_of() {
     let mut kit = kit();
     let orders = kit.cluster.topic("orders").expect("made").id;
-    let mut back = |request| {
-        let done = commit_whole(&mut kit, request);
-        let of = done.moved_back.into_iter();
-        of.map(|moved| (moved.tp.topic_id == orders, moved.tp.partition, moved.offset))
-            .collect::<Vec<_>>()
-    };
     let at = |offset| plain("g", &[("orders", &[partition(0, offset), partition(1, 5)])]);
-    let none: Vec<(bool, i32, i64)> = Vec::new();
-    assert_eq!(back(at(9)), none, "it was nowhere before");
-    assert_eq!(back(at(10)), [(true, 1, 5)], "from outside, the same again counts");
-    assert_eq!(back(at(4)), [(true, 0, 4), (true, 1, 5)]);
+    assert_eq!(held(&mut kit, at(9)), [], "it was nowhere before");
+    assert_eq!(held(&mut kit, at(9)), []);
+    let back = [MovedBack { tp: TopicPartition::new(orders, 0), offset: 4 }];
+    for _ in 0..2 {
+        assert_eq!(held(&mut kit, at(4)), back, "until it is meant");
+        assert_eq!(offsets(&mut kit, "g"), ["orders-0=9", "orders-1=5"]);
+    }
+    assert!(commit(&mut kit, at(4)).iter().all(|(.., outcome)| outcome.is_ok()));
+    assert_eq!(offsets(&mut kit, "g"), ["orders-0=4", "orders-1=5"]);
 }
 
 #[test]
-fn a_member_moves_back_only_by_going_back() {
+fn a_commit_that_is_refused_moves_nobody() {
     let mut kit = kit();
-    let member = stable_member(&mut kit, "g", CONSUMER_PROTOCOL_TYPE, &["orders"]);
-    let mut back = |offset| {
-        let mut request = plain("g", &[("orders", &[partition(0, offset)])]);
-        (request.member_id, request.generation) = (member.clone(), 1);
-        commit_whole(&mut kit, request).moved_back.len()
+    commit_one(&mut kit, "g", "orders", partition(0, 9));
+    stable_member(&mut kit, "g", CONSUMER_PROTOCOL_TYPE, &["orders"]);
+    assert_eq!(held(&mut kit, plain("g", &[("orders", &[partition(0, 1)])])), []);
+    assert_eq!(offsets(&mut kit, "g"), ["orders-0=9"]);
+}
+
+#[test]
+fn a_dry_run_deletes_nothing() {
+    let mut kit = kit();
+    commit_one(&mut kit, "g", "orders", partition(0, 9));
+    let topics = vec![(Arc::from("orders"), vec![0, 9])];
+    let request = Delete { group: "g".to_owned(), dry_run: true, topics };
+    let Reply::Delete(Ok(outcomes)) = ask(&mut kit, Command::Delete(request)) else {
+        panic!("no deletion")
     };
-    assert_eq!([back(9), back(9), back(10), back(3)], [0, 0, 0, 1]);
+    let unknown = Err(Code::UnknownTopicOrPartition);
+    assert_eq!(outcomes[0].1, [(0, Ok(())), (9, unknown)]);
+    let group = || Command::DeleteGroup { group: "g".to_owned(), dry_run: true };
+    assert!(matches!(ask(&mut kit, group()), Reply::DeleteGroup(Ok(()))));
+    assert_eq!(offsets(&mut kit, "g"), ["orders-0=9"]);
+    stable_member(&mut kit, "g", CONSUMER_PROTOCOL_TYPE, &["orders"]);
+    let refused = Reply::DeleteGroup(Err(Code::NonEmptyGroup));
+    assert_eq!(format!("{:?}", ask(&mut kit, group())), format!("{refused:?}"));
 }

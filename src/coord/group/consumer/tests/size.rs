@@ -38,6 +38,10 @@ impl Cluster for Counting {
         visit(&self.0);
     }
 
+    fn has_failed(&self, _: &str, _: Uuid) -> bool {
+        false
+    }
+
     fn each_retry_topic(&self, _: &str, _: &mut dyn FnMut(&TopicInfo)) {}
 
     fn visible_end(&self, _: Uuid, _: i32) -> Option<i64> {
