@@ -45,7 +45,8 @@ pub(super) const DELAY_KEYS: &[Spec] = &[
         1 << 20,
         "268435456",
         "Most bytes of memory for delayed records that are not yet sorted on disk, by all \
-         partitions together. Half of it in use makes the largest segments be sorted early.",
+         partitions together. Half of it in use makes segments be sorted early; from nine tenths of \
+         it on producers are throttled.",
     ),
     Spec::long("delay.max.ms", 1, DEFAULT_MAX_MS, "Default of `delay.max.ms` for topics.")
         .at_most(LONGEST_MAX_MS)

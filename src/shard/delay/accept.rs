@@ -74,8 +74,9 @@ impl Shard {
             Ok(outcome) => outcome,
             Err(refused) => return ack.complete(Err(refused.by_log(log_start_offset))),
         };
-        if !outcome.pause.is_zero() {
-            ack.ask_to_pause(outcome.pause);
+        let pause = outcome.pause.max(deps.delay.pause());
+        if !pause.is_zero() {
+            ack.ask_to_pause(pause);
         }
         let result: AppendResult = Ok(Accepted {
             base_offset: outcome.base_offset,

@@ -63,7 +63,7 @@ impl DelayLimits {
 const MOST_PAUSE_MS: u64 = 1_000;
 
 /// None up to nine tenths of a cap; from there on in proportion to what is beyond.
-fn pause_at(sum: u64, limit: u64) -> Duration {
+pub(super) fn pause_at(sum: u64, limit: u64) -> Duration {
     let tenth = (limit / 10).max(1);
     let beyond = sum.saturating_sub(limit - limit / 10).min(tenth);
     let pause_ms = u128::from(beyond) * u128::from(MOST_PAUSE_MS) / u128::from(tenth);

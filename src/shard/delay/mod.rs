@@ -80,6 +80,8 @@ pub struct DelayShared {
     rates: Rates,
     /// Memory of the windows that take new entries, of all shards.
     open_window_bytes: AtomicUsize,
+    /// Memory of all windows: those that are closed wait for the sealer.
+    window_bytes: AtomicUsize,
 }
 
 impl DelayShared {
@@ -97,6 +99,7 @@ impl DelayShared {
             undertaker: OnceLock::new(),
             sealer: Sealer::default(),
             open_window_bytes: AtomicUsize::new(0),
+            window_bytes: AtomicUsize::new(0),
         })
     }
 
@@ -198,6 +201,12 @@ impl DelayShared {
         Duration::from_millis(u64::try_from(left_ms).unwrap_or(0))
     }
 
+    /// How long producers pause because too much waits in memory to be sealed.
+    fn pause(&self) -> Duration {
+        let bytes = self.window_bytes.load(Ordering::Relaxed) as u64;
+        limits::pause_at(bytes, self.settings.journal_window_bytes)
+    }
+
     /// A journal has seen this time: the clock shows no less.
     fn raise_clock(&self, floor_ms: i64) {
         self.clock.lock().raise_floor(floor_ms);
@@ -261,6 +270,8 @@ pub(super) struct Delay {
     burial: Burial,
     /// What it has added to [`DelayShared::open_window_bytes`].
     counted_bytes: usize,
+    /// What it has added to [`DelayShared::window_bytes`].
+    counted_window_bytes: usize,
     /// What the metrics have of the machine's tally.
     counted: Tally,
 }
@@ -277,6 +288,7 @@ impl Delay {
             durable_w: Key::MIN,
             marks: VecDeque::new(),
             counted_bytes: 0,
+            counted_window_bytes: 0,
             counted: Tally::default(),
         }
     }
@@ -335,6 +347,7 @@ impl Delay {
     /// The partition is deleted, and with it what waits in it.
     pub(super) fn drop_pending(self, shared: &DelayShared, topic: &str, partition: i32) {
         shared.open_window_bytes.fetch_sub(self.counted_bytes, Ordering::Relaxed);
+        shared.window_bytes.fetch_sub(self.counted_window_bytes, Ordering::Relaxed);
         let pending = self.state.as_ref().map_or_else(Totals::default, State::pending);
         if pending.records > 0 {
             let Totals { records, bytes } = pending;
@@ -349,16 +362,13 @@ impl Delay {
         drop(self.into_journal());
     }
 
-    /// Counts the memory of the open window; returns whether all of them together are so large
-    /// that some have to be closed.
+    /// Counts the memory of the windows; returns whether the open ones of all partitions together
+    /// are so large that some have to be closed.
     fn count_window(&mut self, shared: &DelayShared) -> bool {
-        let bytes = self.state.as_ref().map_or(0, State::open_window_bytes);
-        let before = std::mem::replace(&mut self.counted_bytes, bytes);
-        let all = &shared.open_window_bytes;
-        let sum = match bytes.checked_sub(before) {
-            Some(more) => all.fetch_add(more, Ordering::Relaxed) + more,
-            None => all.fetch_sub(before - bytes, Ordering::Relaxed) - (before - bytes),
-        };
+        let state = self.state.as_ref();
+        let (open, all) = state.map_or((0, 0), |s| (s.open_window_bytes(), s.memory_bytes()));
+        recount(&shared.window_bytes, &mut self.counted_window_bytes, all);
+        let sum = recount(&shared.open_window_bytes, &mut self.counted_bytes, open);
         sum as u64 > shared.settings.journal_window_bytes / 2
     }
 
@@ -370,5 +380,14 @@ impl Delay {
             state.roll(segment.base_offset());
         }
         Ok(())
+    }
+}
+
+/// Puts a new number in the place of what was added to a sum before; returns the sum.
+fn recount(sum: &AtomicUsize, counted: &mut usize, now: usize) -> usize {
+    let before = std::mem::replace(counted, now);
+    match now.checked_sub(before) {
+        Some(more) => sum.fetch_add(more, Ordering::Relaxed) + more,
+        None => sum.fetch_sub(before - now, Ordering::Relaxed) - (before - now),
     }
 }

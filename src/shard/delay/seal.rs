@@ -234,6 +234,7 @@ impl Delay {
                 "a delayed record is lost: its batch in the journal is damaged");
         }
         let sealed_to = sealed.manifest.sealed;
+        self.count_window(&deps.delay);
         self.trim(deps, sealed_to);
     }
 
