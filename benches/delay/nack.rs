@@ -59,7 +59,7 @@ fn probing(
 ) -> io::Result<(Histogram<u64>, f64)> {
     let done = Arc::new(AtomicBool::new(false));
     let (target, probed) = (options.target.clone(), done.clone());
-    let prober = thread::spawn(move || probe(&target, &probed));
+    let prober = thread::spawn(move || probe(&target, 0, &probed));
     let outcome = work();
     done.store(true, Ordering::Release);
     let histogram = prober.join().expect("the probe does not panic")?;
