@@ -165,6 +165,7 @@ fn open(
         .map_err(|e| Unusable::at(&meta_path, e))?;
     let log_store = LogStore::new(Arc::clone(&files), MAX_OPEN_FILES);
     let registry = Arc::new(Registry::default());
+    registry.follow(store.snapshots());
     let defaults = Defaults {
         config: config.clone(),
         max_decompressed_bytes: usize::try_from(settings.max_decompressed_message_bytes)
@@ -228,7 +229,6 @@ fn start(
     let mut shards = recovered.shards;
     let all_served = recovered.unserved.is_empty();
     let store = store.with_offline(recovered.unserved);
-    registry.follow(store.snapshots());
     let roster = Arc::<Roster>::default();
     let around = Around {
         metrics,
