@@ -24,9 +24,12 @@ const DRAWN: [(&str, &str); 11] = [
 const NONE: [&str; 5] = ["-1", "0", "\"\"", "None", "00000000-0000-0000-0000-000000000000"];
 
 /// Beginnings of configs that are left out of every list, and why.
-const LEFT_OUT: [(&str, &str); 4] = [
+const LEFT_OUT: [(&str, &str); 7] = [
     ("delay.", "Klamm's own"),
+    ("errors.deadletterqueue.", "Klamm's retries read them; Kafka has some for share groups"),
+    ("klamm.", "Klamm's own"),
     ("min.insync.replicas", "Kafka 4 sets it for the cluster when it is formatted, and says so"),
+    ("retry.", "Klamm's own"),
     ("share.", "there are no share groups"),
     ("streams.", "there are no streams groups"),
 ];
