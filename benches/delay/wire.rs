@@ -204,7 +204,13 @@ pub fn commit(target: &str, group: &str, topic: &str) -> io::Result<()> {
     request.encode(&mut out, VERSION).map_err(broken)?;
     let request = sized(out);
     let mut stream = connect(target)?;
+    // Whoever asks for the coordinator makes its topic.
+    let mut find = head(ApiKey::FindCoordinator, 0);
+    put_string(&mut find, group);
+    let find = sized(find);
     loop {
+        stream.write_all(&find)?;
+        answer(&mut stream)?;
         stream.write_all(&request)?;
         let mut reply = answer(&mut stream)?;
         reply.advance(4);
